@@ -63,6 +63,27 @@ def test_what_is_not_given_is_not_passed_on(arguments: list[str], judging: Given
     assert run("ask", "--name", "x", *arguments) == ("x", judging, False, batches)
 
 
+def test_none_takes_a_limit_away() -> None:
+    told: list[Given] = []
+
+    def spend(*, allowed: Annotated[Given, Fields("RunSettings", "budget_usd", "budget_calls", "seed")]) -> None:
+        """Spend."""
+        told.append(allowed)
+
+    spending = typer.Typer()
+    add_verb(spending, spend)
+    spending.command()(other)
+    for arguments, found in (
+        (["--budget-usd", "none"], {"budget_usd": None}),
+        (["--budget-usd", "1.5", "--budget-calls", "None"], {"budget_usd": 1.5, "budget_calls": None}),
+        ([], {}),
+    ):
+        assert CliRunner().invoke(spending, ["spend", *arguments], catch_exceptions=False).exit_code == 0
+        assert told.pop() == found
+    for arguments in (["--budget-calls", "0"], ["--budget-calls", "1.5"], ["--budget-usd", "much"], ["--seed", "none"]):
+        assert CliRunner().invoke(spending, ["spend", *arguments]).exit_code == 2
+
+
 def test_limits_are_those_of_the_fields() -> None:
     assert "greater than or equal to 0" in run("ask", "--name", "x", "--reask", "-1", code=2)
     assert "--name" in run("ask", code=2)

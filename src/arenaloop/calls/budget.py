@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from arenaloop.calls.priced_later import priced_later
 from arenaloop.errors import ConfigError
 from arenaloop.models.base import Model, Reserve
+from arenaloop.models.usage import Price
 from arenaloop.store import Store
 
 __all__ = ["Budget", "Flying", "dollars", "require_prices", "unpriced"]
@@ -59,6 +61,7 @@ class Budget:
         calls: requests sent; None is no limit. No call begins that would be one more, those in flight counted.
         spent_usd, spent_calls: so far.
         estimated_usd: the part of `spent_usd` that no server has told.
+        prices: of models, by their names in the arena file; earlier calls that had no price then are counted by them.
     """
 
     usd: float | None = None
@@ -66,6 +69,7 @@ class Budget:
     spent_usd: float = 0.0
     spent_calls: int = 0
     estimated_usd: float = 0.0
+    prices: Mapping[str, Price] = field(default_factory=dict)
     _begun: bool = False
 
     def __post_init__(self) -> None:
@@ -83,18 +87,16 @@ class Budget:
         """Count what the arena file holds already, the first time only.
 
         Raises:
-            ConfigError: dollars are limited, and some of the earlier calls have no known price.
+            ConfigError: dollars are limited, and some of the earlier calls have no price that is known by now.
         """
         if self._begun or not self.limited:
             return
         usage = store.usage()
-        if self.usd is not None and usage.usd is None:
-            raise ConfigError(
-                f"{store.path.parent}: the price of some earlier calls here is not known, so a budget in dollars "
-                "cannot count them: limit the calls instead (--budget-calls), or begin a new directory"
-            )
-        self.spent_usd, self.spent_calls, self._begun = usage.usd or 0.0, usage.calls, True
-        self.estimated_usd = usage.usd_estimated
+        usd, estimated = usage.usd, usage.usd_estimated
+        if self.usd is not None and usd is None:
+            usd, estimated = priced_later(store, self.prices)
+        self.spent_usd, self.spent_calls, self._begun = usd or 0.0, usage.calls, True
+        self.estimated_usd = estimated
 
     def spend(self, calls: int, usd: float | None, estimated: float = 0.0) -> None:
         """Count what came back, or is known to be lost; `estimated` is the part of `usd` that no server has told."""
@@ -157,7 +159,8 @@ def require_prices(budget: Budget, models: Iterable[Model]) -> None:
         if getattr(model, "price", 0) is None:
             raise ConfigError(
                 f"a budget in dollars needs the price of {model.name!r}: put it in the model's YAML file, "
-                "price: {input: …, output: …} in dollars per million tokens (or limit the calls: --budget-calls)"
+                "price: {input: …, output: …} in dollars per million tokens, or into a file for --prices; or go on "
+                "without this budget (--budget-usd none; --budget-calls N limits the calls)"
             )
 
 
@@ -167,5 +170,5 @@ def unpriced(model: str, what: str) -> str:
     return (
         f"{model}: a reply counts what no price covers ({what}), so a budget in dollars cannot be kept: put "
         f"units: {{{name}: …}} into its price, in dollars for one (0 if that is in the price already), or limit the "
-        "calls instead (--budget-calls)"
+        "calls instead (--budget-usd none --budget-calls N)"
     )

@@ -20,8 +20,8 @@ from arenaloop.store import Store
 __all__ = ["Gate", "HaltedError", "Ticket"]
 
 _BLIND = (
-    "a server does not say how many tokens a call took, so a budget in dollars cannot be kept; limit the calls instead "
-    "(--budget-calls), or go on without a budget"
+    "a server does not say how many tokens a call took, so a budget in dollars cannot be kept; go on without this "
+    "budget (--budget-usd none; --budget-calls N limits the calls)"
 )
 _DOWN_GRACE = 3.0  # seconds for calls in flight on other endpoints, once one is down
 _INTERRUPT_GRACE = 1.0  # seconds for calls in flight after Ctrl-C; with closing, the process ends within two

@@ -106,7 +106,7 @@ def _root(
 
 
 app.command()(demo)
-app.command()(run)
+add_verb(app, run)
 app.command()(adopt)
 add_verb(app, battle)
 app.command()(rank)

@@ -137,4 +137,5 @@ def annotate(
             as_json=as_json,
             forget=forget_batches,
             measure=measuring(measure, dry_run),
+            prices=prices,
         )

@@ -30,7 +30,7 @@ from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.directory import open_to_write, refuse_foreign
-from arenaloop.cli.money import settle_batches
+from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AnnotateSettings, ModelSettings
 from arenaloop.data.formats.pairs import PairSet, holds_pairs, pair_row, read_head_to_head, read_pairs, read_samples
@@ -58,6 +58,7 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
     measure: bool = False,
+    prices: Path | None = None,
 ) -> None:
     """Label the pairs of `files` into `out`; the same again asks what is missing.
 
@@ -73,7 +74,7 @@ def execute(
     for written in (out, labels_beside(out)):
         refuse_foreign(written, arena, [name.rpartition("=")[2] for name in files])
     annotators = pool(settings.pool, settings.concurrency)
-    budget = Budget(settings.budget_usd, settings.budget_calls)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
     require_prices(budget, [model for one in annotators.members if (model := getattr(one, "model", None)) is not None])
     found = _read(files, prompts, settings.seed, allow_missing=allow_missing)
     batch = settings.batch is not None
@@ -94,6 +95,7 @@ def execute(
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             if there is not None:
                 refuse_other(there, arena, claimed, "annotate", keep=False)
+                budget.begin(there)
             expected = estimate_annotations(plan, there, human=human, batch=batch, measure=measure)
             before = 0.0 if there is None else there.usage().usd
         say(messages, _planned(plan, found, saved, out, expected), fold=True)

@@ -93,6 +93,7 @@ def audit(
             measure=measure,
             planted=planted if self_test else None,
             forget=forget_batches,
+            prices=prices,
         )
 
 

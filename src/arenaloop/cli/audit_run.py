@@ -20,7 +20,7 @@ from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.audit_tables import audit_document, audit_tables
 from arenaloop.cli.directory import ARENA, open_directory, write_settings
-from arenaloop.cli.money import settle_batches
+from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
@@ -48,6 +48,7 @@ def execute(
     measure: bool = False,
     planted: float | None = None,
     forget: bool = False,
+    prices: Path | None = None,
 ) -> None:
     """Audit judges into a directory, or resume it there; `level` and `samples` are those of the intervals.
 
@@ -72,13 +73,14 @@ def execute(
         ids = {pair.prompt.id for pair in plan.pairs}
         claimed = claim("audit", shard, audit_parts(plan), settings.model_dump(mode="json"), ids)
         plan = replace(plan, pairs=[pair for pair in plan.pairs if shard.holds(pair.prompt.id)])
-    budget = Budget(settings.budget_usd, settings.budget_calls)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
     require_prices(budget, [judge.model for judge in plan.judges if isinstance(judge, ModelJudge)])
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             if there is not None:
                 refuse_other(there, out, claimed, "audit", keep=False)
+                budget.begin(there)
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
         _print_plan(plan, out, messages, expected, claimed)
         for line in expected.lines():

@@ -141,6 +141,7 @@ def battle(
             replace=replace,
             reuse=reuse or (),
             ask_first=not no_preflight,
+            prices=prices,
         )
 
 

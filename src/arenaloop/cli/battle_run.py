@@ -35,7 +35,7 @@ from arenaloop.calls.shards import ANCHOR, Claim, Shard, claim, refuse_other, un
 from arenaloop.cli.battle_standing import changed, refuse_leaving
 from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
-from arenaloop.cli.money import settle_batches
+from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
 from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings
@@ -65,11 +65,14 @@ def execute(
     replace: bool = False,
     reuse: Sequence[Path] = (),
     ask_first: bool = True,
+    prices: Path | None = None,
 ) -> None:
     """Run a battle into a directory, or resume it there; with `forget`, batches that are not collected are given up.
 
     Rows that directories of `reuse` have are taken from there, and count here as found. With `replace`, what stands on
     the directory's board and is not part of this battle may leave it.
+
+    A budget counts earlier calls that had no price by a file of `prices`, and by those of the settings.
 
     With `ask_first`, every server is asked once before all others. With `measure`, the dry run loads local models whose
     speed is not known, and times a few of their calls.
@@ -79,7 +82,7 @@ def execute(
         StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
         typer.Exit: with code 3, where battles stayed undecided.
     """
-    run = _BattleRun(settings, out, anchor)
+    run = _BattleRun(settings, out, anchor, prices=prices)
     if run.claimed is not None and (out / ARENA).exists():
         with Store(out / ARENA, readonly=True) as there:
             run.claim(there, keep=False)
@@ -156,7 +159,13 @@ class _BattleRun:
     """The steps of one battle run; making it refuses all that can be refused without looking into the directory."""
 
     def __init__(
-        self, settings: BattleSettings, out: Path, anchor: tuple[str, float] | None, *, quiet: bool = False
+        self,
+        settings: BattleSettings,
+        out: Path,
+        anchor: tuple[str, float] | None,
+        *,
+        quiet: bool = False,
+        prices: Path | None = None,
     ) -> None:
         self.settings, self.out, self.anchor = settings, out, anchor
         self.messages = Console(stderr=True, quiet=quiet)
@@ -200,7 +209,7 @@ class _BattleRun:
             self.prompts = tuple(prompt for prompt in self.prompts if self.shard.holds(prompt.id))
         self.expected: Estimate | None = None
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
-        self.budget = Budget(settings.budget_usd, settings.budget_calls)
+        self.budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
         require_prices(self.budget, self.plan.models)
         self.failed_answers = recorded_failures(contestants)
         for note in recorded_notes(contestants):
@@ -230,6 +239,7 @@ class _BattleRun:
             if store is not None:
                 say_lost(store, self.messages)
                 self.claim(store, keep=False)
+                self.budget.begin(store)
             if reuse:  # what would be there is put together elsewhere
                 there = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="arenaloop-")))
                 whole = opened.enter_context(Store(there / ARENA))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,12 +14,13 @@ from arenaloop.errors import ConfigError
 
 if TYPE_CHECKING:
     from arenaloop.calls.budget import Budget
-    from arenaloop.config import BatchSettings, PriceList
+    from arenaloop.config import BatchSettings, PriceList, PriceSettings
     from arenaloop.config.base import Settings
     from arenaloop.judges.base import Judge
+    from arenaloop.models.usage import Price
     from arenaloop.store import Store
 
-__all__ = ["Batch", "Batches", "ForgetBatches", "Prices", "batch_settings", "priced", "settle_batches"]
+__all__ = ["Batch", "Batches", "ForgetBatches", "Prices", "batch_settings", "known_prices", "priced", "settle_batches"]
 
 Prices = Annotated[
     Path | None,
@@ -81,6 +83,54 @@ def _with_prices(value: Any, known: PriceList) -> Any:
     if isinstance(value, ModelSettings) and value.price is None and (price := known.of(value.spec)) is not None:
         changes["price"] = price
     return value.model_copy(update=changes) if changes else value
+
+
+def known_prices(settings: Settings | None, file: Path | None = None) -> dict[str, Price]:
+    """All prices that settings and a price file tell, by the names that stored rows have for their models.
+
+    Earlier calls are counted by them that had no price yet, also of models that the settings name no more. Of two
+    prices for one name the dearer one is taken.
+
+    Raises:
+        InputError, ConfigError: the file is missing, or holds unknown keys.
+    """
+    from arenaloop.config import PriceList, read_yaml, validate
+    from arenaloop.specs.models import price_of
+
+    found = [] if settings is None else [*_prices_in(settings)]
+    if file is not None:
+        found += [
+            (_row_name(key), price) for key, price in validate(PriceList, read_yaml(file), str(file)).prices.items()
+        ]
+    known: dict[str, Price] = {}
+    for name, price in found:
+        old = known.get(name)
+        built = price_of(price)
+        if old is not None:
+            built = replace(
+                built, prompt=max(built.prompt, old.prompt), completion=max(built.completion, old.completion)
+            )
+        known[name] = built
+    return known
+
+
+def _prices_in(value: Any) -> Iterator[tuple[str, PriceSettings]]:
+    from arenaloop.config import ModelSettings
+    from arenaloop.config.base import Settings
+
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _prices_in(one)
+    if isinstance(value, ModelSettings) and value.price is not None:
+        yield value.name or _row_name(value.spec), value.price
+    if isinstance(value, Settings):
+        for name in type(value).model_fields:
+            yield from _prices_in(getattr(value, name))
+
+
+def _row_name(spec: str) -> str:
+    """What a model is called that has no name of its own: the last part of its SPEC."""
+    return spec.rpartition("#")[2].partition("?")[0].removeprefix("openai:")
 
 
 def batch_settings(batch: bool, given: Given) -> BatchSettings | None:

@@ -3,6 +3,7 @@
 A verb says `Fields("JudgeSettings", "verdict", "reask")` of one parameter, and gets in it what was given of these
 options. Names, types, limits, defaults and help are those of the settings, which are looked up when the verb is, so
 that a list of verbs needs none of them. What is not given is not in the mapping: a YAML file's own setting stands.
+A limit that may be left out is taken away by ``none``, also where a file or a run directory sets it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,28 @@ __all__ = ["Fields", "Given", "add_verb"]
 
 Given = dict[str, Any]
 """Settings by name, those alone that were given."""
+
+
+_NONE = object()
+"""What ``none`` is read as."""
+
+
+def _or_none(kind: type[int] | type[float], least: float | None) -> Callable[[str], Any]:
+    """Reads a number of a kind that is not below `least`, or ``none``."""
+
+    def read(text: str) -> Any:
+        if text.strip().lower() == "none":
+            return _NONE
+        try:
+            number = kind(text)
+        except ValueError:
+            what = "whole number" if kind is int else "number"
+            raise typer.BadParameter(f"{text!r} is no {what}, and not none.") from None
+        if least is not None and not number >= least:
+            raise typer.BadParameter(f"{text} is not in the range x>={least:g}.")
+        return number
+
+    return read
 
 
 class Fields:
@@ -42,11 +65,14 @@ class Fields:
         for name in self.names:
             field, own = fields[name], self.differs.get(name, {})
             plain, choices = _plain(field.annotation)
+            least = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None)
+            optional = field.default is None and plain in (int, float)
             metavar = own.get("metavar") or {int: "N", float: "X"}.get(plain)
             option = typer.Option(
                 own.get("flag") or f"--{name.replace('_', '-')}",
                 metavar=metavar,
-                min=next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None),
+                min=None if optional else least,
+                parser=_or_none(plain, least) if optional else None,
                 help=own.get("help") or _sentence(field, choices, metavar or ""),
                 show_default=False,
             )
@@ -106,7 +132,9 @@ def _expanded(verb: Callable[..., None]) -> Callable[..., None]:
     def call(**values: Any) -> None:
         for name, fields in groups.items():
             options = {field: values.pop(field) for field in fields.names}
-            values[name] = {field: value for field, value in options.items() if value is not None}
+            values[name] = {
+                field: None if value is _NONE else value for field, value in options.items() if value is not None
+            }
         verb(**values)
 
     call.__annotations__ = {one.name: one.annotation for one in parameters}

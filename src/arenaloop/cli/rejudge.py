@@ -18,6 +18,7 @@ from arenaloop.regular_files import read_regular
 if TYPE_CHECKING:
     from arenaloop.arena.matchmaking import Pair
     from arenaloop.arena.rejudge import Rejudged
+    from arenaloop.calls.budget import Budget
     from arenaloop.config import JudgedSettings, JudgeSettings
 
 __all__ = ["rejudge"]
@@ -98,7 +99,7 @@ def rejudge(
     from arenaloop.calls.engines.chosen import using
     from arenaloop.calls.shards import claim
     from arenaloop.cli.directory import ARENA, open_directory, write_settings
-    from arenaloop.cli.money import batch_settings, priced, settle_batches
+    from arenaloop.cli.money import batch_settings, known_prices, priced, settle_batches
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.rejudge_shard import shard_asked, shard_store
     from arenaloop.cli.standing import complete, readable, write_stopped
@@ -134,7 +135,9 @@ def rejudge(
             seats=settings.seats,
             own_failure=settings.own_failure,
         )
-        budget = Budget(limits.get("budget_usd"), limits.get("budget_calls"))
+        allowed = {name: limits.get(name, getattr(settings, name)) for name in ("budget_usd", "budget_calls")}
+        known = known_prices(settings) | known_prices(judging, prices)
+        budget = Budget(allowed["budget_usd"], allowed["budget_calls"], prices=known) if ask else Budget()
         require_prices(budget, template_plan.models)
         if (batched := batch_settings(batch, batches)) is not None:
             if not ask:
@@ -158,8 +161,9 @@ def rejudge(
                 "would be paid again: collect them with the command that ordered them, or give them up with its "
                 "--forget-batches"
             )
-        if not dry_run and shard is None:
+        if shard is None:
             budget.begin(store)  # refuses where it cannot count, before anything is written
+        if not dry_run and shard is None:
             settle_batches(store, template_plan.judges, budget, directory, batch=through, forget=forget_batches)
         fought = read_fought(there, store, wanted)
         plan = plan_again(fought, names, template_plan)
@@ -173,6 +177,9 @@ def rejudge(
                 store = opened.enter_context(shard_store(out, store, claimed, plan.prompt_ids))
                 budget.begin(store)
                 settle_batches(store, template_plan.judges, budget, out, batch=through, forget=forget_batches)
+            elif (out / ARENA).exists():
+                with Store(out / ARENA, readonly=True) as earlier:
+                    budget.begin(earlier)
         expected = estimate_plan(plan, store.prompt, store, stored=True, batch=batched is not None) if ask else None
         most = f"at most {counted(plan.verdicts, 'judge call')}"
         what = "stored texts are read again" if expected is None else expected.ahead(most)
@@ -184,6 +191,8 @@ def rejudge(
         )
         for note in getattr(plan.judge, "notes", ()) if ask else ():
             say(messages, f"note: judge {plan.judge.name}: {note}", fold=True)
+        if budget.limited and not limits.keys() & allowed.keys():
+            say(messages, f"note: the budget of {directory} holds here, too: {_held(budget)}", fold=True)
         for line in (expected.lines() if dry_run else expected.head()) if expected is not None else ():
             say(messages, line, on_screen=True)
         if dry_run:
@@ -191,7 +200,7 @@ def rejudge(
                 told = {"out": str(out), "judge": plan.judge.name, "battles": plan.battles}
                 sys.stdout.write(json.dumps(told | {"estimate": expected.to_json()}, indent=2) + "\n")
             return
-        own = {"judge": judging, **({} if shard is None else {"shard": str(shard)})}
+        own = {"judge": judging, **allowed, **({} if shard is None else {"shard": str(shard)})}
         write_settings(out, settings.model_copy(update=own))
         anchor = getattr(settings, "anchor", None)
         try:
@@ -226,6 +235,15 @@ def rejudge(
         say(messages, f"{result.undecided:,} battles undecided; nothing was asked (--reask N asks)", fold=True)
     if result.undecided:
         raise typer.Exit(3)
+
+
+def _held(budget: Budget) -> str:
+    """What a budget that was saved with the run has left, and how to go without it."""
+    told = [] if budget.usd is None else [f"{budget.money()} spent"]
+    told += [] if budget.calls is None else [f"{budget.spent_calls:,} of {budget.calls:,} calls sent"]
+    flags = [] if budget.usd is None else ["--budget-usd none"]
+    flags += [] if budget.calls is None else ["--budget-calls none"]
+    return f"{' and '.join(told)} ({' '.join(flags)} goes on without)"
 
 
 def _settings_of(directory: Path) -> JudgedSettings:

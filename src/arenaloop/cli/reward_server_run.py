@@ -14,7 +14,7 @@ from arenaloop.arena.attribution import blames_server
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.notices import keep_notices
 from arenaloop.cli.directory import open_directory
-from arenaloop.cli.money import priced
+from arenaloop.cli.money import known_prices, priced
 from arenaloop.cli.progress import say_notices
 from arenaloop.config import RunSettings
 from arenaloop.errors import BudgetSpentError, ConfigError, EndpointDownError, InputError
@@ -65,7 +65,7 @@ def execute(
     known = KnownPrompts(_prompts(prompts))
     made = rewarder(spec, lambda one: priced(one, prices).with_concurrency(settings.concurrency))
     model = getattr(made.judge, "model", None)
-    budget = Budget(settings.budget_usd, settings.budget_calls)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(None, prices))
     require_prices(budget, [] if model is None else [model])
     if key is None and not host.startswith(_LOOPBACK):
         say(messages, f"note: {host} may be reached from elsewhere, and no key is asked for (--key-env)", fold=True)

@@ -13,6 +13,7 @@ import typer
 from arenaloop.cli.battle import NoPreflight
 from arenaloop.cli.measure import Measure, measuring
 from arenaloop.cli.money import Prices
+from arenaloop.cli.options import Fields, Given
 from arenaloop.errors import ConfigError, StoppedError, nearest
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, by its dotted path.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/NAME.", show_default=False)] = None,
+    *,
+    budget: Annotated[Given, Fields("RunSettings", "budget_usd", "budget_calls")],
     prices: Prices = None,
     dry_run: DryRun = False,
     measure: Measure = False,
@@ -114,7 +117,7 @@ def run(
     from arenaloop.config import BattleSettings, override, read_yaml, validate
     from arenaloop.specs.recipes import recipe_named
 
-    values = override(read_yaml(recipe), settings or [])
+    values = override(read_yaml(recipe), settings or []) | budget
     if "recipe" not in values and "models" in values:
         from arenaloop.cli.battle_run import execute
         from arenaloop.specs.models import planned_only
@@ -128,6 +131,7 @@ def run(
                 as_json=as_json,
                 measure=measuring(measure, dry_run),
                 ask_first=not no_preflight,
+                prices=prices,
             )
         return
     checked = priced(validate(recipe_named(values.get("recipe"), str(recipe)).settings, values, str(recipe)), prices)
@@ -141,6 +145,7 @@ def run(
         as_json=as_json,
         measure=measuring(measure, dry_run),
         ask_first=not no_preflight,
+        prices=prices,
     )
 
 
@@ -160,7 +165,14 @@ def _explain(settings: RecipeSettings) -> None:
 
 
 def _execute(
-    settings: RecipeSettings, out: Path, *, dry_run: bool, as_json: bool, measure: bool, ask_first: bool = False
+    settings: RecipeSettings,
+    out: Path,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    measure: bool,
+    ask_first: bool = False,
+    prices: Path | None = None,
 ) -> None:
     from contextlib import nullcontext
 
@@ -169,6 +181,7 @@ def _execute(
     from arenaloop.calls.budget import Budget
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, write_settings
+    from arenaloop.cli.money import known_prices
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.recipe_standing import begin_recipe, done_before, stop_recipe
     from arenaloop.cli.written_report import written_report
@@ -187,9 +200,12 @@ def _execute(
         built = recipe.build(settings, out, dry_run)
     for line in recorded_notes(getattr(built, "opponents", ())):
         say(messages, f"warning: {line}", fold=True)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
     if dry_run:
         arena = out / ARENA
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                budget.begin(there)
             costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
             plan = recipe.outline(built)
             before = done_before(plan, built, settings, there, out)
@@ -201,7 +217,7 @@ def _execute(
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     with open_directory(out) as store:
-        Budget(settings.budget_usd, settings.budget_calls).begin(store)  # refuses before anything is written
+        budget.begin(store)  # refuses before anything is written
         plan = recipe.outline(built)
         before = done_before(plan, built, settings, store, out)
         _print_outline(plan, out, messages, getattr(built, "judge", None), store, before)

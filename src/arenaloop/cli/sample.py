@@ -92,4 +92,5 @@ def sample(
             dry_run=dry_run,
             measure=measuring(measure, dry_run),
             as_json=as_json,
+            prices=prices,
         )

@@ -21,6 +21,7 @@ from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.recorded import materials_to_be
 from arenaloop.calls.units import Planned
 from arenaloop.cli.directory import open_to_write, refuse_foreign
+from arenaloop.cli.money import known_prices
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import ModelSettings, RunSettings
 from arenaloop.errors import ConfigError, InputError
@@ -52,6 +53,7 @@ def execute(
     dry_run: bool = False,
     measure: bool = False,
     as_json: bool = False,
+    prices: Path | None = None,
 ) -> None:
     """Write `samples` answers to each prompt, or the best of them, into `out`; the same again asks what is missing.
 
@@ -74,11 +76,13 @@ def execute(
     if isinstance(asked.model, RecordedModel) or asked.asked is None:
         raise ConfigError(f"SPEC {model.spec!r}: recorded answers cannot be sampled")
     everyone = [asked] if samples == 1 else samples_of(asked, samples)
-    budget = Budget(settings.budget_usd, settings.budget_calls)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(model, prices))
     require_prices(budget, [asked.asked])
     by_id = {prompt.id: prompt for prompt in loaded.prompts}
     if dry_run:
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                budget.begin(there)
             expected = _estimate(everyone, by_id, there, settings.seed, measure=measure)
         say(
             messages,

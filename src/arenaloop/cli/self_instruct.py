@@ -74,4 +74,11 @@ def self_instruct(
     values = {"prompts": prompts, "model": writer, "against": against or [], "keywords": keyword or None}
     checked = validate(SelfInstructSettings, values | settings, "self-instruct")
     with planned_only(dry_run):
-        execute(priced(checked, prices), out, dry_run=dry_run, as_json=as_json, measure=measuring(measure, dry_run))
+        execute(
+            priced(checked, prices),
+            out,
+            dry_run=dry_run,
+            as_json=as_json,
+            measure=measuring(measure, dry_run),
+            prices=prices,
+        )

@@ -12,6 +12,7 @@ from rich.console import Console
 from arenaloop.calls.budget import Budget, require_prices
 from arenaloop.calls.estimated import Estimate
 from arenaloop.cli.directory import beside, open_to_write, refuse_foreign
+from arenaloop.cli.money import known_prices
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import SelfInstructSettings
 from arenaloop.data.self_instruct.asking import estimate_writing, write
@@ -27,7 +28,13 @@ __all__ = ["execute"]
 
 
 def execute(
-    settings: SelfInstructSettings, out: Path, *, dry_run: bool = False, as_json: bool = False, measure: bool = False
+    settings: SelfInstructSettings,
+    out: Path,
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+    measure: bool = False,
+    prices: Path | None = None,
 ) -> None:
     """Have new prompts written into `out`; the same again asks what is missing.
 
@@ -42,11 +49,13 @@ def execute(
     plan, notes = self_instruct(settings, settings.prompts, settings.seed, settings.concurrency)
     for line in notes:
         say(messages, f"note: {line}", fold=True)
-    budget = Budget(settings.budget_usd, settings.budget_calls)
+    budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
     require_prices(budget, [plan.writer.asked] if plan.writer.asked is not None else [])
     _say_plan(messages, plan, out)
     if dry_run:
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
+            if there is not None:
+                budget.begin(there)
             before, expected = estimate_writing(plan, there, measure=measure)
         _say_estimate(messages, before, expected, whole=True)
         if as_json:

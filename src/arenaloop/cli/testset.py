@@ -89,5 +89,11 @@ def testset(
     checked = priced(validate(TestSetSettings, values | settings, "testset"), prices)
     with planned_only(dry_run):
         execute(
-            checked, out, dry_run=dry_run, as_json=as_json, forget=forget_batches, measure=measuring(measure, dry_run)
+            checked,
+            out,
+            dry_run=dry_run,
+            as_json=as_json,
+            forget=forget_batches,
+            measure=measuring(measure, dry_run),
+            prices=prices,
         )

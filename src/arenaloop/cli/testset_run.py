@@ -30,6 +30,7 @@ from arenaloop.calls.judging import AskedJudge
 from arenaloop.calls.rating import RatingPlan, estimate_ratings, rate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
 from arenaloop.cli.directory import beside, open_to_write, refuse_foreign
+from arenaloop.cli.money import known_prices
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import TestSetSettings
 from arenaloop.data.clusters import require_clustering
@@ -56,6 +57,7 @@ def execute(
     as_json: bool = False,
     forget: bool = False,
     measure: bool = False,
+    prices: Path | None = None,
 ) -> None:
     """Draw a test set into `out`; the same again asks what is missing.
 
@@ -64,13 +66,13 @@ def execute(
         StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
         typer.Exit: with code 3, where prompts could not be rated.
     """
-    _Run(settings, out).execute(dry_run=dry_run, as_json=as_json, forget=forget, measure=measure)
+    _Run(settings, out, prices).execute(dry_run=dry_run, as_json=as_json, forget=forget, measure=measure)
 
 
 class _Run:
     """The steps of one run; making it refuses all that can be refused without looking into the arena file."""
 
-    def __init__(self, settings: TestSetSettings, out: Path) -> None:
+    def __init__(self, settings: TestSetSettings, out: Path, prices: Path | None) -> None:
         self.settings, self.out, self.messages = settings, out, Console(stderr=True)
         self.store: Store
         self.expected: Estimate | None = None
@@ -86,7 +88,7 @@ class _Run:
         self.plan = self._plan()
         self.claimed = self._claim()
         self.judges = [one for one in (self.plan.judge, self.plan.sorter) if one is not None]
-        self.budget = Budget(settings.budget_usd, settings.budget_calls)
+        self.budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
         asked = [judge.model for judge in self.judges]
         require_prices(self.budget, [*asked, self.endpoint] if self.endpoint is not None else asked)
         if settings.batch is not None:
@@ -151,6 +153,7 @@ class _Run:
             with Store(self.arena, readonly=True) if self.arena.exists() else nullcontext() as there:
                 if there is not None:
                     refuse_other(there, self.arena, self.claimed, "testset", keep=False)
+                    self.budget.begin(there)
                 expected = self._estimate(there, measure=measure)
             for line in () if expected is None else expected.lines():
                 self._say(line)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.config import ModelSettings, TargetSettings, read_yaml, validate
+from arenaloop.config import ModelSettings, PriceSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
+from arenaloop.models.usage import Price
 from arenaloop.specs.rewards import tried
 from arenaloop.table_files import is_pattern
 
@@ -30,6 +31,7 @@ __all__ = [
     "model",
     "model_settings",
     "planned_only",
+    "price_of",
     "refuse_queries",
     "refuse_servers_settings",
     "server_model",
@@ -185,7 +187,7 @@ def server_model(settings: ModelSettings, kind: type[OpenAIModel], **more: Any) 
 def _server(
     settings: ModelSettings, spec: str, key_env: str | None = None, kind: type[OpenAIModel] | None = None, **more: Any
 ) -> OpenAIModel:
-    from arenaloop.models.openai_api import OpenAIModel, Price
+    from arenaloop.models.openai_api import OpenAIModel
 
     url, mark, rest = spec.partition("#")
     name, _, query = rest.partition("?")
@@ -210,13 +212,12 @@ def _server(
         and (key_env != "OPENAI_API_KEY" or url.startswith(_DEFAULT_BASE_URL))
     ):
         raise ConfigError(f"SPEC {settings.spec!r}: the environment variable {key_env} is not set")
-    price = settings.price
     return (kind or OpenAIModel)(
         name=settings.name or name,
         model=name,
         base_url=url,
         key_env=key_env if known else None,
-        price=Price(price.input, price.output, price.cached, price.batch, price.units) if price else None,
+        price=None if settings.price is None else price_of(settings.price),
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         retries=settings.retries,
@@ -225,6 +226,11 @@ def _server(
         **more,
         **{key: getattr(settings, key) for key in _SERVERS_ONLY},
     )
+
+
+def price_of(settings: PriceSettings) -> Price:
+    """A price as models reckon with it."""
+    return Price(settings.input, settings.output, settings.cached, settings.batch, settings.units)
 
 
 def refuse_queries(url: str, model: str) -> None:

@@ -6,6 +6,7 @@ tell whose they are. Of each call the latest reading counts, and of verdicts tho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ __all__ = [
     "open_seatings",
     "samples",
     "score_pairs",
+    "unpriced_calls",
     "unread_example",
     "verdicts_of_others",
 ]
@@ -211,6 +213,59 @@ def judge_usage(store: Store, hashes: Collection[str]) -> Usage:
     """What verdicts of some judges have cost in all invocations."""
     usage = store._usage_of(("verdicts",), f"judge_hash IN ({marks(hashes)})", list(hashes))
     return usage._replace(seconds=float(usage.seconds))
+
+
+class UnpricedModel(NamedTuple):
+    """Calls of one model that had no price: of `told` ones the tokens are known, of `untold` ones not."""
+
+    name: str
+    told: int
+    untold: int
+    tokens_in: int
+    tokens_out: int
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.told + self.untold
+
+
+class UnpricedCalls(NamedTuple):
+    """What an arena file has cost as far as prices were known, and the calls that had none.
+
+    Attributes:
+        usd: of the calls that had a price; `usd_estimated`: the part of it that no server has told.
+        models: by name. `cut_off`: requests without a price of which nothing came back.
+    """
+
+    usd: float
+    usd_estimated: float
+    models: tuple[UnpricedModel, ...]
+    cut_off: int
+
+
+def unpriced_calls(store: Store) -> UnpricedCalls:
+    """Calls of all invocations whose price was not known when they were made."""
+    answered, counts = Counter[int](), dict[str, list[int]]()
+    usd = estimated = 0.0
+    told = "tokens_in IS NOT NULL AND tokens_out IS NOT NULL"
+    for table, name in (("responses", "model"), ("verdicts", "judge"), ("judgements", "judge")):
+        query = f"""SELECT {name}, run, SUM(calls), SUM(COALESCE(usd, 0)), SUM(usd_estimated),
+            SUM(CASE WHEN usd IS NULL AND {told} THEN calls ELSE 0 END),
+            SUM(CASE WHEN usd IS NULL AND NOT ({told}) THEN calls ELSE 0 END),
+            SUM(CASE WHEN usd IS NULL AND {told} THEN tokens_in ELSE 0 END),
+            SUM(CASE WHEN usd IS NULL AND {told} THEN tokens_out ELSE 0 END)
+            FROM {table} WHERE calls != 0 GROUP BY 1, 2"""  # noqa: S608
+        for model, run, calls, cost, guessed, *unpriced in _query(store, query):
+            answered[run] += calls
+            usd, estimated = usd + cost, estimated + guessed
+            if unpriced[0] or unpriced[1]:
+                before = counts.get(model, [0, 0, 0, 0])
+                counts[model] = [one + more for one, more in zip(before, unpriced, strict=True)]
+    _, lost, cut_off = store._cut_off(answered)
+    return UnpricedCalls(
+        usd + lost, estimated + lost, tuple(UnpricedModel(name, *each) for name, each in counts.items()), cut_off
+    )
 
 
 def models(store: Store, hashes: Sequence[str]) -> list[ModelRow]:

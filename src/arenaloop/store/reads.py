@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple
 
@@ -424,18 +424,24 @@ class Readings:
         """Calls, tokens, money and wall time of all invocations so far; what was cut off has been sent, and counts."""
         answered: Counter[int] = Counter()
         usage = self._usage_of(("responses", *_JUDGED), answered=answered)
-        cut_off, lost, unknown = 0, 0.0, False
-        for run, calls, unanswered, usd in self._reader.execute("SELECT run, calls, open, usd FROM sent"):
-            if (missing := calls - answered[run]) > 0:
-                cut_off += missing
-                lost += (usd or 0.0) * missing / max(1, unanswered)
-                unknown |= usd is None
+        cut_off, lost, unpriced = self._cut_off(answered)
         return usage._replace(
             calls=usage.calls + cut_off,
-            usd=None if usage.usd is None or unknown else usage.usd + lost,
+            usd=None if usage.usd is None or unpriced else usage.usd + lost,
             usd_estimated=usage.usd_estimated + lost,
             calls_cut_off=cut_off,
         )
+
+    def _cut_off(self, answered: Mapping[int, int]) -> tuple[int, float, int]:
+        """Requests beyond those that were answered in each invocation: how many, what they cost by an estimate where
+        their price is known, and of how many it is not."""
+        cut_off, lost, unpriced = 0, 0.0, 0
+        for run, calls, unanswered, usd in self._reader.execute("SELECT run, calls, open, usd FROM sent"):
+            if (missing := calls - answered.get(run, 0)) > 0:
+                cut_off += missing
+                lost += (usd or 0.0) * missing / max(1, unanswered)
+                unpriced += missing if usd is None else 0
+        return cut_off, lost, unpriced
 
     def _usage_of(
         self,
