@@ -82,7 +82,9 @@ def test_what_was_left_out_is_counted_in_its_own_part(form: str) -> None:
             told = part.board[row.model]
             assert (told.undecided, told.battles) == (row.undecided, row.battles)
             assert (told.worst, told.best) == pytest.approx((row.worst, row.best))
-    assert sum(part.board.skipped for part in parts[:2] if part.board) == battles.skipped == leaderboard(battles).skipped
+    assert (
+        sum(part.board.skipped for part in parts[:2] if part.board) == battles.skipped == leaderboard(battles).skipped
+    )
 
 
 def test_failures_of_a_runs_battles_are_counted_where_their_prompts_are() -> None:
