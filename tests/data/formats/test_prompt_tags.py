@@ -50,8 +50,8 @@ def test_questions_beside_judgments_tell_the_category(tmp_path: Path) -> None:
         assert (len(part), part.skipped) == (1, 1)
     rates = read_annotations(path, "a", by=by)
     assert rates.tags == ("writing", "math")
-    part = rates.tagged(0)
-    assert (part.prompts, len(part.preference), part.models) == ((81,), 2, ("b",))
+    writing = rates.tagged(0)
+    assert (writing.prompts, len(writing.preference), writing.models) == ((81,), 2, ("b",))
     assert joined_by(path, "turn", None) == ("turn", None)  # the rows have it
     assert joined_by(path, None, None) == (None, None)
 
