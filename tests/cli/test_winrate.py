@@ -174,3 +174,29 @@ def test_a_file_of_ours_that_was_put_behind_itself_counts_once(tmp_path: Path, d
     document = json.loads(run(str(tmp_path if directory else path), "--baseline", "base", "--json", code=0))
     assert document["leaderboard"][0]["n_total"] == 40
     assert "40 rows repeat a battle of this file and count once" in document["notes"]
+
+
+def test_rates_by_part_one_note_for_each_flag_and_what_weighs(tmp_path: Path) -> None:
+    path = tmp_path / "model_judgment" / "judge.jsonl"
+    path.parent.mkdir()
+    rows = [
+        {
+            "uid": f"u{k}", "category": "few" if k < 5 else "many", "judge": "j", "model": name, "baseline": "base",
+            "games": [{"score": ("A>>B", "B>A", "A=B")[(k + at) % 3]}, {"score": None if k == 7 else "A>B"}],
+        }
+        for at, name in enumerate(("x", "y"))
+        for k in range(30)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (str(path), "--baseline", "base", "--by", "category")
+    shown = " ".join(run(*arguments).split())
+    assert re.search(rf"note: [xy] \(1\), [xy] \(1\): {re.escape(FLAGS['failed_annotations'])}", shown)
+    assert "note: rows weigh 1, 3: win rates are by weight; wins, draws and n count rows" in shown
+    assert "category: many" in shown
+    assert "no rates of category few (20 rows: 10 of the median model, fewer than 30)" in shown
+    document = json.loads(run(*arguments, "--json"))
+    many, few = document["by"]["boards"]
+    assert (few["value"], few["annotations"], "leaderboard" in few) == ("few", 20, False)
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text("".join(json.dumps(row) + "\n" for row in rows if row["category"] == "many"))
+    assert many["leaderboard"] == json.loads(run(str(alone), "--baseline", "base", "--json", code=0))["leaderboard"]

@@ -1,7 +1,8 @@
-"""Boards of parts of the battles: one for each value of a column, or of a tag of the prompts."""
+"""Boards, and win rates, of parts of the battles: for each value of a column, or of a tag of the prompts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.errors import ConfigError
 from arenaloop.ratings.battles import Battles
+from arenaloop.ratings.win_rate import Annotations, WinRate
 
-__all__ = ["THIN", "Slice", "slice_boards"]
+__all__ = ["THIN", "RateSlice", "Slice", "rate_slices", "slice_boards"]
 
 THIN = 30
 """Battles of the median model below which a part has no board: at 30, an interval is 220 Elo points wide and more."""
@@ -70,4 +72,47 @@ def slice_boards(battles: Battles, anchor: tuple[str, float] | None = None, **se
         found.append(Slice(battles.tags[code], count, board, reason))
     if counts[0]:
         found.append(Slice(None, int(counts[0]), None, "battles without a value"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RateSlice:
+    """One part of the annotations.
+
+    Attributes:
+        value: of the column, or tag; None for those without one.
+        annotations: of it; None where they have no value.
+        count: how many there are.
+        rates: of these; empty where they are too few.
+        reason: why there are none; empty where there are some.
+    """
+
+    value: str | None
+    annotations: Annotations | None
+    count: int
+    rates: Sequence[WinRate]
+    reason: str = ""
+
+
+def rate_slices(annotations: Annotations, rated: Callable[[Annotations], Sequence[WinRate]]) -> list[RateSlice]:
+    """Win rates for each value that annotations are sliced by, those with the most first.
+
+    Args:
+        annotations: with tags.
+        rated: the win rates of some.
+    """
+    assert annotations.tag is not None
+    found = []
+    counts = np.bincount(annotations.tag + 1, minlength=len(annotations.tags) + 1)
+    for code in np.argsort(-counts[1:], kind="stable").tolist():
+        if not counts[code + 1]:
+            continue
+        part = annotations.tagged(code)
+        each = np.bincount(part.model)
+        typical = float(np.median(each[each > 0]))
+        reason = f"{typical:g} of the median model, fewer than {THIN}" if typical < THIN else ""
+        rates = () if reason else rated(part)
+        found.append(RateSlice(annotations.tags[code], part, int(counts[code + 1]), rates, reason))
+    if counts[0]:
+        found.append(RateSlice(None, None, int(counts[0]), (), "without a value"))
     return found

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from arenaloop.arena.slices import Slice
     from arenaloop.data.run_battles import OwnFailure
 
-__all__ = ["OwnFailureOption", "parse_anchor", "parse_controls", "parse_own_failure", "rank"]
+__all__ = [
+    "JudgeOption",
+    "OwnFailureOption",
+    "PromptsOption",
+    "parse_anchor",
+    "parse_controls",
+    "parse_own_failure",
+    "rank",
+]
 
 
 OwnFailureOption = Annotated[
@@ -29,6 +37,18 @@ OwnFailureOption = Annotated[
         metavar="loss|drop",
         help="Battles that a contestant left undecided by its own failure, of a run directory: its losses, or dropped. "
         "Default: as the directory has it.",
+    ),
+]
+JudgeOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Of a file's judges this one alone; may be given again for several."),
+]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --by: the prompts that carry TAG, joined by question_id, uid or prompt_id. Default: question.jsonl "
+        "beside model_judgment.",
     ),
 ]
 
@@ -63,6 +83,8 @@ def rank(
         str | None,
         typer.Option(metavar="TAG", help="Also a board for each value of a column, or of a tag of the prompts."),
     ] = None,
+    prompts: PromptsOption = None,
+    judge: JudgeOption = None,
     score: Annotated[
         str, typer.Option(help="A rating is the estimate, or the median of the bootstrap (as in Arena Learning).")
     ] = "estimate",
@@ -117,16 +139,22 @@ def rank(
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
 
         arenaloop rank runs/shard-*
+
+        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category
+
+        arenaloop rank data/arena-hard-v2.0/model_judgment --judge gpt-4.1
     """
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard, needs_memory
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
+    from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
     from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
-    from arenaloop.data.formats.style_columns import read_answer_styles, refuse_other_models
+    from arenaloop.data.formats.style_columns import read_answer_styles, unanswered
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
@@ -137,6 +165,10 @@ def rank(
     plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
     if rule not in (None, "reliability"):
         raise ConfigError(f"--rule must be reliability, not {rule!r}: other rules are those that a jury judged by")
+    if prompts is not None and by is None:
+        raise ConfigError("--prompts goes with --by, whose values its prompts carry")
+    if rule == "reliability" and judge:
+        raise ConfigError("--rule reliability weighs all judges against each other: it goes without --judge")
     if rule == "reliability" and not plain:
         raise ConfigError("--rule reliability is rated by bt with sandwich intervals, and goes with no control")
     controls, frozen = parse_controls(control or [])
@@ -146,8 +178,14 @@ def rank(
     needs = needs_memory(method, interval, ties, controls) or next(
         (
             name
-            for name, given in (("--by", by), ("--answers", answers), ("--rule", rule), ("--own-failure", own_failure))
-            if given is not None
+            for name, given in (
+                ("--by", by),
+                ("--judge", judge),
+                ("--answers", answers),
+                ("--rule", rule),
+                ("--own-failure", own_failure),
+            )
+            if given
         ),
         None,
     )
@@ -194,13 +232,20 @@ def rank(
         directory = there.parent if there.name == "battles.jsonl" else there
         of_run = table is None and is_run(directory)
         policy = parse_own_failure(own_failure, file, in_run=of_run)
+        if of_run and judge:
+            raise ConfigError(
+                f"--judge goes with files of several judges' verdicts; {file} is a run, merged by its rule"
+            )
         if of_run and styles is None:  # which knows more of its battles than their file says
-            battles = read_run(directory, controls=controls, own_failure=policy, by=by)
+            parted, carried = (by, None) if prompts is None else joined_by(directory, by, prompts)
+            battles = read_run(directory, controls=controls, own_failure=policy, by=parted)
         else:
             named = there if table is None else [part.path for part in table if part.path is not None]
-            battles = read_battles(named, controls=controls, answers=styles, by=by)
+            parted, carried = joined_by(named, by, prompts)
+            battles = read_battles(named, controls=controls, answers=styles, by=parted, judges=judge or ())
             if styles is not None and answers is not None:
-                refuse_other_models(styles, battles.models, answers)
+                battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
+        refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
     board = leaderboard(battles, games=games, **settings)
     slices: Sequence[Slice] = ()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.rank import OwnFailureOption, parse_own_failure
+from arenaloop.cli.rank import JudgeOption, OwnFailureOption, PromptsOption, parse_own_failure
 from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from arenaloop.arena.slices import RateSlice
     from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["winrate"]
@@ -37,6 +38,12 @@ def winrate(
         Path | None,
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="TAG", help="Also rates for each value of a column, or of a tag of the prompts."),
+    ] = None,
+    prompts: PromptsOption = None,
+    judge: JudgeOption = None,
     own_failure: OwnFailureOption = None,
     stream: Annotated[
         bool,
@@ -61,15 +68,19 @@ def winrate(
         arenaloop winrate annotations.json --baseline gpt4_1106_preview --control length --difficulty gamma.jsonl --json
 
         arenaloop winrate runs/old-new --baseline old --control length
+
+        arenaloop winrate data/arena-hard-v2.0/model_judgment --baseline o3-mini-2025-01-31 --by category
     """
     from rich.console import Console
 
+    from arenaloop.arena.slices import rate_slices
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
+    from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
     from arenaloop.data.probabilities import gives_probabilities
     from arenaloop.data.result_files import not_through, refuse_unrated
-    from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths
+    from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
     from arenaloop.terminal import say
@@ -82,6 +93,8 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
+    if prompts is not None and by is None:
+        raise ConfigError("--prompts goes with --by, whose values its prompts carry")
     messages = Console(stderr=True)
     needs = next(
         (
@@ -90,8 +103,10 @@ def winrate(
                 ("--control length", control),
                 ("--difficulty", difficulty),
                 ("--own-failure", own_failure),
+                ("--by", by),
+                ("--judge", judge),
             )
-            if given is not None
+            if given
         ),
         None,
     )
@@ -109,21 +124,30 @@ def winrate(
         policy = parse_own_failure(own_failure, file, in_run=is_run(there))
         if is_run(there):
             failures = read_failures(there, policy)
+            if judge:
+                raise ConfigError(f"--judge goes with files of several judges' verdicts; {file} is a run's")
             soft = gives_probabilities(there)
             numbered = enumerate(rows_with_lengths(there, failures, shares=soft), start=1)
-            annotations = read_annotations(there / "battles.jsonl", baseline, numbered)
-            annotations = annotations.with_undecided((a, b) for _, a, b in failures.undecided)
+            tags = run_slices(there, by) if prompts is None else joined_by(there, by, prompts)[0]
+            value = tags.get if isinstance(tags, Mapping) else lambda _: None
+            annotations = read_annotations(there / "battles.jsonl", baseline, numbered, by=tags)
+            annotations = annotations.with_undecided(
+                [(a, b) for _, a, b in failures.undecided], [value(prompt) for prompt, _, _ in failures.undecided]
+            )
             notes = (_SOFT,) * soft
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
-            annotations = read_annotations(file, baseline)
+            tags, carried = joined_by(file, by, prompts)
+            annotations = read_annotations(file, baseline, by=tags, judges=judge or ())
+            refuse_unmatched(tags, annotations.tags, carried, file)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")
-    variants = [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in annotations.models]
-    try:
-        rows = win_rates(
-            annotations,
+
+    def rated(some: Annotations) -> list[WinRate]:
+        variants = [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in some.models]
+        return win_rates(
+            some,
             control=control,
             difficulty=gamma,
             regularizers=variants,
@@ -132,76 +156,64 @@ def winrate(
             level=level,
             penalty=penalty,
         )
+
+    try:
+        rows = rated(annotations)
+        slices = [] if by is None else rate_slices(annotations, rated)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
-    _finish(annotations, rows, control, level, as_json)
+    _finish(annotations, rows, control, level, as_json, by, slices)
 
 
 def _finish(
-    annotations: Annotations, rows: Sequence[WinRate], control: str | None, level: float, as_json: bool
+    annotations: Annotations,
+    rows: Sequence[WinRate],
+    control: str | None,
+    level: float,
+    as_json: bool,
+    by: str | None = None,
+    slices: Sequence[RateSlice] = (),
 ) -> None:
     """Print rates, with what is undecided; exit code 3 where their order hangs on it."""
     from rich.console import Console
 
+    from arenaloop.cli.rate_tables import (
+        flag_notes,
+        rate_rows,
+        show_rate_slices,
+        show_rates,
+        slice_document,
+        weight_notes,
+    )
     from arenaloop.ratings.undecided import rate_bounds
+    from arenaloop.terminal import counted, say
 
     bounds = rate_bounds(annotations, rows)
-    undecided = any(one.undecided for one in bounds.values())
-    lost = any(one.own_failures for one in bounds.values())
     moving = [row.model for row in rows if bounds[row.model].moves]
+    notes = [*annotations.notes, *weight_notes(annotations)]
     if as_json:
-        fields = (
-            "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper",
-            "n_wins", "n_draws", "n_total", "avg_length", "flags",
-        )  # fmt: skip
-        board: list[dict[str, Any]] = [{name: getattr(row, name) for name in fields} for row in rows]
-        for told in board:
-            one = bounds[told["model"]]
-            told |= {"own_failures": one.own_failures} if lost else {}
-            if undecided:
-                told |= {"n_undecided": one.undecided, "undecided_share": one.share}
-                told |= {"worst": one.worst, "best": one.best}
-        document: dict[str, Any] = {"baseline": annotations.baseline, "leaderboard": board}
+        document: dict[str, Any] = {"baseline": annotations.baseline, "leaderboard": rate_rows(rows, bounds)}
+        undecided = any(one.undecided for one in bounds.values())
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
-        document |= {"skipped": annotations.skipped, "notes": annotations.notes}
+        document |= {"skipped": annotations.skipped, "notes": notes}
+        if by is not None:
+            document["by"] = {"column": by, "boards": [slice_document(part) for part in slices]}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         if moving:
             raise typer.Exit(3)
         return
-    from arenaloop.ratings.rate_flags import FLAGS
-    from arenaloop.terminal import counted, figure, say, span, table
-
-    interval = f"{level * 100:g} % interval"
-    titles = ["model", "win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]
-    cells = []
-    for row in rows:
-        rates = [figure(row.win_rate, ".2f"), span(row.lower, row.upper, ".2f")]
-        if control:
-            rates += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
-        cells.append([row.model, *rates, str(row.n_wins), str(row.n_draws), str(row.n_total)])
     console = Console()
-    console.print(table(titles, cells))
-    if undecided or lost:
-        titles = ["model", "lost by own failure", "undecided", "of all", "win rate if lost … if won"]
-        known = [(row.model, bounds[row.model]) for row in rows]
-        rest = [
-            [name, f"{b.own_failures:,}", f"{b.undecided:,}", figure(b.share, ".1%"), span(b.worst, b.best, ".2f")]
-            for name, b in known
-            if b.own_failures or b.undecided
-        ]
-        console.print(table(titles, rest))
+    show_rates(console, rows, bounds, control, level)
     skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
     line = f"percent against {annotations.baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
-    for note in annotations.notes:
+    for note in [*notes, *flag_notes(rows, bounds)]:
         say(console, f"note: {note}", fold=True)
-    for row in rows:
-        for flag in row.flags:
-            if flag != "baseline":
-                say(console, f"note: {row.model}: {FLAGS[flag]}", fold=True)
     for name in moving:
         one = bounds[name]
         places = f"#{one.place}, #{one.worst_place} with its {one.undecided:,} lost, #{one.best_place} if won"
         say(console, f"note: the order depends on what is undecided: {name} is {places}", fold=True)
+    if by is not None:
+        show_rate_slices(console, by, slices, control, level)
     if moving:
         raise typer.Exit(3)

@@ -37,6 +37,7 @@ __all__ = [
     "read_failures",
     "read_run",
     "rows_with_lengths",
+    "run_slices",
 ]
 
 OwnFailure = Literal["loss", "drop"]
@@ -143,19 +144,19 @@ def read_run(
     *,
     controls: Sequence[str] = (),
     own_failure: OwnFailure | None = None,
-    by: str | None = None,
+    by: str | Mapping[str, str] | None = None,
 ) -> Battles:
     """The battles of a run directory, with those that no verdict decided; arguments as of `read_failures`.
 
     Args:
         controls: covariates; the arena file knows ``length`` and style. A battle lost by own failure has none, and
             counts as one between equals: left out, the loss would be escaped again.
-        by: a tag of the prompts, or a column of the battles, to slice by.
+        by: a tag of the prompts, or a column of the battles, to slice by; or its value by each prompt's id.
 
     Raises:
         InputError: as of `read_battles`, or no prompt carries the tag.
     """
-    tags = _slices(directory, by)
+    tags = by if isinstance(by, Mapping) else run_slices(directory, by)
     failures = read_failures(directory, own_failure)
     path = directory / "battles.jsonl"
     if controls and set(feature_names(controls)) <= {*FEATURES} and arena_of(directory) is not None:
@@ -176,8 +177,12 @@ def read_run(
     return replace(battles, notes=(*battles.notes, *at_odds(directory), *not_through(directory)))
 
 
-def _slices(directory: Path, by: str | None) -> str | Mapping[str, str] | None:
-    """What the battles are sliced by: the value of that tag by prompt, or a column of their file."""
+def run_slices(directory: Path, by: str | None) -> str | Mapping[str, str] | None:
+    """What the battles are sliced by: the value of that tag by prompt, or a column of their file.
+
+    Raises:
+        InputError: as of `read_run`.
+    """
     arena = arena_of(directory)
     if by is None or arena is None:
         return by

@@ -44,6 +44,10 @@ class Annotations:
             Their lengths are not known; the length-controlled fit takes them as equal.
         undecided: by model, what has no outcome and stands in no row.
         notes: what a reader of the rates should know about the rows, in plain words.
+        tag: index into `tags` of what the rows are sliced by, -1 where there is none, shape (N,); None where they are
+            not.
+        tags: its values.
+        undecided_tags: the value of what has no outcome and stands in no row, by model; of sliced rows alone.
     """
 
     baseline: str
@@ -60,14 +64,54 @@ class Annotations:
     undecided: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     weight: FloatArray | None = None
+    tag: IntArray | None = None
+    tags: tuple[str, ...] = ()
+    undecided_tags: tuple[tuple[str, str], ...] = ()
 
-    def with_undecided(self, pairs: Iterable[tuple[str, str]]) -> Annotations:
-        """The same, and pairs of models that have no outcome; those without the baseline among them do not count."""
-        met = Counter(b if a == self.baseline else a for a, b in pairs if self.baseline in (a, b))
+    def with_undecided(self, pairs: Iterable[tuple[str, str]], tags: Sequence[str | None] = ()) -> Annotations:
+        """The same, and pairs of models that have no outcome; those without the baseline among them do not count.
+
+        Args:
+            pairs: two models each.
+            tags: of each pair, where the rows are sliced and these are known.
+        """
+        pairs = list(pairs)
+        others = [(b if a == self.baseline else a) if self.baseline in (a, b) else None for a, b in pairs]
+        met = Counter(other for other in others if other is not None)
         if not met:
             return self
         models = (*self.models, *sorted(met.keys() - {*self.models}))
-        return replace(self, models=models, undecided=met)
+        tagged = zip(others, tags, strict=False)
+        known = tuple((other, tag) for other, tag in tagged if other is not None and tag is not None)
+        return replace(self, models=models, undecided=met, undecided_tags=known)
+
+    def tagged(self, code: int) -> Annotations:
+        """The rows of one slice, by index into `tags`, among the models that it holds; notes stay with the whole."""
+        assert self.tag is not None
+        keep = np.asarray(self.tag == code, dtype=np.bool_)
+        undecided = Counter(model for model, tag in self.undecided_tags if tag == self.tags[code])
+        there = np.union1d(self.model[keep], [self.models.index(name) for name in undecided]).astype(np.int64)
+        place = np.zeros(len(self.models), dtype=np.int32)
+        place[there] = np.arange(len(there), dtype=np.int32)
+        prompts, prompt = np.unique(self.prompt[keep], return_inverse=True)
+        return replace(
+            self,
+            models=tuple(self.models[code] for code in there),
+            prompts=tuple(self.prompts[code] for code in prompts),
+            model=place[self.model[keep]],
+            prompt=prompt.astype(np.int32),
+            preference=self.preference[keep],
+            length_model=self.length_model[keep],
+            length_baseline=self.length_baseline[keep],
+            skipped=0,
+            own_failure=None if self.own_failure is None else self.own_failure[keep],
+            undecided=undecided,
+            notes=(),
+            weight=None if self.weight is None else self.weight[keep],
+            tag=None,
+            tags=(),
+            undecided_tags=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +130,34 @@ def test_judgments_of_one_judge_count_once(tmp_path: Path) -> None:
     battles = read_battles(_file(tmp_path, rows + rows[:4]))
     assert len(battles) == 40
     assert "8 rows repeat a vote" in battles.notes[0]
+
+
+def _judged(i: int, label: str) -> dict[str, Any]:
+    return {"uid": f"u{i}", "model": "m", "baseline": "base", "judge": "gpt-4", "games": [{"score": label}]}
+
+
+@pytest.mark.parametrize("others", [1, 20, 70])
+def test_a_model_that_was_judged_twice_counts_once(tmp_path: Path, others: int) -> None:
+    """Whatever share of a directory the re-run is: equal rows are one vote, and rows that differ share one."""
+    first = [_judged(i, "A>B" if i % 3 else "B>A") for i in range(30)]
+    again = [_judged(i, "A>B" if i % 3 and i % 5 else "B>A") for i in range(30)]
+    rest = [_judged(i, "A=B") | {"model": "n"} for i in range(others)]
+    folder = tmp_path / "judged"
+    folder.mkdir()
+    for name, rows in (("m", first), ("m_rerun", again), ("n", rest)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    battles = read_battles(folder)
+    weight = battles.weight
+    assert weight is not None
+    of_m = np.array([battles.models[code] for code in battles.b]) == "m"
+    assert weight[of_m].sum() == 30.0
+    assert set(weight[of_m]) == {0.5, 1.0}
+    assert len(battles) == 34 + others
+    both = np.mean([[row["games"][0]["score"] == "A>B" for row in rows] for rows in (first, again)])
+    assert np.average(battles.score_a[of_m], weights=weight[of_m]) == pytest.approx(both)
+    notes = "; ".join(battles.notes)
+    assert "4 votes (by judge, prompt and models) stand in 8 rows that differ (first line 6 of m.jsonl)" in notes
+    assert "26 rows repeat a vote of this file" in notes
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))

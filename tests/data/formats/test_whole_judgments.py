@@ -135,3 +135,66 @@ def test_chatbot_arenas_kin_by_turn_and_one_hot(tmp_path: Path) -> None:
     rows = ['1,a,b,"[""q""]","[""x""]","[""y""]",1,0,0', '2,b,a,"[""r""]","[""x""]","[""y""]",0,0,1']
     kaggle.write_text(head + "\n".join(rows) + "\n")
     assert told(read_battles(kaggle)) == {("a", "b", 1.0), ("b", "a", 0.5)}
+
+
+def game_row(question: int, model: str, label: str, judge: str = "gpt", **more: Any) -> dict[str, Any]:
+    return {
+        "question_id": f"u{question}", "model": model, "judge": judge, "games": [{"score": label}, {"score": "A=B"}]
+    } | more  # fmt: skip
+
+
+def test_a_baseline_that_no_row_names_cannot_be_one_that_was_judged_or_never_answered(tmp_path: Path) -> None:
+    folder = tmp_path / "bench" / "model_judgment"
+    for model in ("x", "y"):
+        write(folder / "gpt" / f"{model}.jsonl", [game_row(number, model, "A>B") for number in range(4)])
+    rates = read_annotations(folder, "gpt-4-0314")
+    assert "8 rows name no baseline, as in Arena-Hard v0.1: taken for its own, gpt-4-0314" in rates.notes
+    with pytest.raises(InputError, match=r"name no baseline, and 'y' is one of the models judged .* with gpt-4-0314"):
+        read_annotations(folder, "y")
+    other = read_annotations(folder, "gpt-4-1106")  # nothing tells that it is none
+    assert other.notes[0].endswith("taken for gpt-4-1106, as given; its own is gpt-4-0314")
+    for model in ("x", "y", "gpt-4-0314", "gpt-4-1106-preview"):
+        write(tmp_path / "bench" / "model_answer" / f"{model}.jsonl", [])
+    with pytest.raises(InputError, match=r"'gpt-4-1106' has no answers in model_answer .*mean 'gpt-4-1106-preview'"):
+        read_annotations(folder, "gpt-4-1106")
+    assert read_annotations(folder, "gpt-4-1106-preview").baseline == "gpt-4-1106-preview"
+    write(folder / "gpt" / "z.jsonl", [game_row(1, "gpt-4-0314", "A>B")])
+    with pytest.raises(InputError, match=r"that of Arena-Hard v0\.1, gpt-4-0314, was judged itself"):
+        read_battles(folder)
+
+
+def test_judges_are_named_where_they_are_pooled_and_one_is_chosen(tmp_path: Path) -> None:
+    folder = tmp_path / "model_judgment"
+    for judge, label in (("gpt", "A>B"), ("gemini", "B>A")):
+        rows = [game_row(number, "x", label, judge, baseline="b") for number in range(5)]
+        write(folder / judge / "x.jsonl", rows)
+    both = read_battles(folder, by="judge")
+    assert len(both) == 20
+    assert both.notes == (
+        "judgments of 2 judges are pooled: gemini (5 rows), gpt (5 rows); "
+        "--judge NAME takes one, --by judge shows each",
+    )
+    assert both.tags == ("gemini", "gpt")
+    one = read_battles(folder, judges=["gpt"])
+    assert (len(one), one.notes) == (10, ())
+    assert told(one) == {("b", "x", 1.0), ("x", "b", 0.5)}
+    assert len(read_annotations(folder, "b", judges=["gpt", "gemini"]).preference) == 20
+    with pytest.raises(InputError, match=r"no judge 'gemin' \(did you mean 'gemini'\?\) \(there are gemini \(5 rows\)"):
+        read_battles(folder, judges=["gemin"])
+    pairs = [pair(81, "a", "b", "model_1"), {**pair(81, "a", "b", "model_2"), "judge": ["other", "pair-v2"]}]
+    path = write(tmp_path / "pairs.jsonl", pairs)
+    assert told(read_battles(path, judges=["other"])) == {("a", "b", 0.0)}
+    assert read_battles(path, by="judge").tags == ("gpt-4", "other")
+    votes = [{"model_a": "a", "model_b": "b", "winner": "model_a", "judge": f"expert {i}"} for i in range(4)]
+    people = write(tmp_path / "votes.jsonl", votes)
+    assert read_battles(people).notes == ()  # people
+    assert len(read_battles(people, judges=["expert 1"])) == 1
+    with pytest.raises(InputError, match="its rows name no judge"):
+        read_battles(write(tmp_path / "v.jsonl", [{"model_a": "a", "model_b": "b", "winner": "tie"}]), judges=["x"])
+
+
+def test_a_benchmark_is_told_where_its_judgments_are(tmp_path: Path) -> None:
+    write(tmp_path / "ah" / "question.jsonl", [{"uid": "u1", "category": "arena-hard-v0.1", "prompt": "p"}])
+    write(tmp_path / "ah" / "model_judgment" / "gpt" / "x.jsonl", [game_row(1, "x", "A>B")])
+    with pytest.raises(InputError, match=r"in question.jsonl; the judgments are in .*ah.model_judgment"):
+        read_battles(tmp_path / "ah")

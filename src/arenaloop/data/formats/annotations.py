@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arenaloop.data.formats.benchmark_folder import answered_models
 from arenaloop.data.formats.judgment_kinds import instruction_key
-from arenaloop.data.formats.judgments import battle_columns
+from arenaloop.data.formats.judgments import By, battle_columns
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
-from arenaloop.ratings.arrays import encode
+from arenaloop.ratings.arrays import encode, tag_codes
 from arenaloop.ratings.cells import numeric, to_number
 from arenaloop.ratings.look_alikes import name_twins
 from arenaloop.ratings.win_rate import Annotations
@@ -23,7 +24,12 @@ __all__ = ["read_annotations", "read_difficulty"]
 
 
 def read_annotations(
-    path: str | Path, baseline: str, rows: Iterable[tuple[int, dict[str, Any]]] | None = None
+    path: str | Path,
+    baseline: str,
+    rows: Iterable[tuple[int, dict[str, Any]]] | None = None,
+    *,
+    by: By = None,
+    judges: Sequence[str] = (),
 ) -> Annotations:
     """Preferences against `baseline` from AlpacaEval annotations, one model or many, or from battles.
 
@@ -37,16 +43,27 @@ def read_annotations(
         path: a table, or a directory or pattern of them.
         baseline: name of the baseline.
         rows: (line, row) of what `path` holds, where it was read already.
+        by: what to slice them by.
+        judges: whose judgments to read; all where none is named.
 
     Raises:
         InputError: the file cannot be read, lacks a column or holds values that are not known, or none holds the
             baseline.
     """
-    told = battle_columns(table_rows(Path(path)) if rows is None else rows, str(path), baseline=baseline)
+    told = battle_columns(
+        table_rows(Path(path)) if rows is None else rows,
+        str(path),
+        baseline=baseline,
+        answered=() if rows is not None else answered_models(Path(path)),
+        by=by,
+        judges=judges,
+    )
     if told.prompts is None:
         raise InputError(f"{path}: missing column instruction or prompt_id: win rates are joined by prompt")
     found: Counter[str] = Counter()
-    columns: dict[str, list[Any]] = {name: [] for name in ("model", "prompt", "preference", "ours", "theirs", "weight")}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("model", "prompt", "preference", "ours", "theirs", "weight", "tag")
+    }
     texts: dict[str, Counter[str]] = {}
     nothing = [None] * len(told.names_a)
     lengths = [told.numbers.get(f"length{side}", nothing) for side in ("_a", "_b")]
@@ -66,6 +83,7 @@ def read_annotations(
         columns["prompt"].append(told.prompts[i])
         columns["preference"].append(1.0 + (told.score[i] if ours == 0 else 1.0 - told.score[i]))
         columns["weight"].append(1.0 if told.weight is None else told.weight[i])
+        columns["tag"].append(None if told.tags is None else told.tags[i])
         own_failure.append(told.own_failures is not None and told.own_failures[i] is not None)
         unknown = own_failure[-1]  # nobody knows how long an answer that failed would have been
         columns["ours"].append(None if unknown else lengths[ours][i])
@@ -78,6 +96,7 @@ def read_annotations(
         raise InputError(f"{path}: no row with the baseline {baseline!r}{hint}")
     model_codes, models = encode(columns["model"])
     prompt_codes, prompts = encode(columns["prompt"])
+    tag, tags = (None, []) if told.tags is None else tag_codes(columns["tag"])
     repeated = {
         model
         for model, seen in texts.items()
@@ -100,6 +119,8 @@ def read_annotations(
         np.array(own_failure, dtype=bool) if any(own_failure) else None,
         notes=tuple(notes),
         weight=None if told.weight is None else np.array(columns["weight"], dtype=np.float64),
+        tag=tag,
+        tags=tuple(tags),
     )
 
 

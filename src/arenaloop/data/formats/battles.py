@@ -49,6 +49,7 @@ def read_battles(
     controls: Sequence[str] = (),
     answers: StyleByAnswer | None = None,
     by: judgments.By = None,
+    judges: Sequence[str] = (),
 ) -> Battles:
     """Battles from a file, from the ``battles.jsonl`` of a run directory, or from a directory of judgments.
 
@@ -67,24 +68,25 @@ def read_battles(
         controls: names of covariates to read, ``length`` for the columns `length_a` and `length_b`.
         answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
         by: what to slice them by.
+        judges: whose judgments to read; all where none is named.
 
     Raises:
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
             with those found).
     """
+    settings: dict[str, Any] = {"controls": controls, "answers": answers, "by": by, "judges": judges}
     if not isinstance(path, str | Path):
-        source = f"{path[0]} … {path[-1]}"
-        return judgments.battles_from_rows(table_rows(path), source, controls=controls, answers=answers, by=by)
+        return judgments.battles_from_rows(table_rows(path), f"{path[0]} … {path[-1]}", **settings)
     path = Path(path)
     if (path / "battles.jsonl").exists():
-        battles = read_battles(path / "battles.jsonl", controls=controls, answers=answers, by=by)
+        battles = read_battles(path / "battles.jsonl", **settings)
         check_whole(path)
         return battles
     if path.is_dir() or is_pattern(path):
-        return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers, by=by)
+        return judgments.battles_from_rows(table_rows(path), str(path), **settings)
     kind = content_kind(path)
     worded = kind == "parquet" and bool(class_words(path, kind))
-    if kind not in ("array", "arrow") and answers is None and not worded:
+    if kind not in ("array", "arrow") and answers is None and not judges and not worded:
         found = _columns(path, kind)
         spelled = judgments.known_names(controls).spelled(found)
         try:
@@ -108,7 +110,7 @@ def read_battles(
             raise
         except ValueError as error:
             raise file_error(path, error) from None
-    return judgments.battles_from_rows(table_rows(path), str(path), controls=controls, answers=answers, by=by)
+    return judgments.battles_from_rows(table_rows(path), str(path), **settings)
 
 
 def _place_of(kept: IntArray, place: Place, index: int) -> str:

@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arenaloop.columns import Columns, Duty, duty_of
+from arenaloop.data.formats.benchmark_folder import judgments_below
 from arenaloop.data.formats.column_names import KnownNames
+from arenaloop.data.formats.judge_names import judge_of, of_judges
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
@@ -42,6 +45,7 @@ from arenaloop.ratings.cells import (
 )
 from arenaloop.ratings.outcomes import ONE_HOT, read_outcomes
 from arenaloop.ratings.style_features import feature_names, is_style
+from arenaloop.table_files import table_files
 from arenaloop.tables import file_error
 
 __all__ = [
@@ -158,6 +162,7 @@ def battles_from_rows(
     controls: Sequence[str] = (),
     answers: StyleByAnswer | None = None,
     by: By = None,
+    judges: Sequence[str] = (),
 ) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
@@ -167,11 +172,12 @@ def battles_from_rows(
         controls: covariates; AlpacaEval's outputs give ``length``, plain battles their columns.
         answers: the style of the answers, where it stands in files of its own.
         by: what to slice them by.
+        judges: whose judgments to read; all where none is named.
 
     Raises:
         InputError: no rows, unknown rows or values, or mixed kinds.
     """
-    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by)
+    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by, judges=judges)
     try:
         covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
@@ -202,15 +208,17 @@ def battle_columns(
     judged: bool = False,
     by: By = None,
     baseline: str | None = None,
+    answered: Collection[str] = (),
+    judges: Sequence[str] = (),
 ) -> BattleColumns:
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
     Args:
         judged: whether plain battles keep the column `judge`.
-        baseline: of Arena-Hard's rows that name none.
+        baseline, answered: of Arena-Hard's rows that name none, see `completed`.
     """
     told_first: list[str] = []
-    whole = completed(rows, told_first, baseline)
+    whole = completed(of_judges(rows, judges, told_first), told_first, baseline, answered)
     try:
         return _battle_columns(whole, source, controls, told_first, answers=answers, judged=judged, by=by)
     except ValueError as error:
@@ -277,7 +285,7 @@ def _battle_columns(
             if voter is not None:
                 told = told | {"voter": row.get(voter)}
             if by is not None:
-                tag = row.get(by) if isinstance(by, str) else by.get(str(battle.get("prompt_id")))
+                tag = _tag(row, by) if isinstance(by, str) else by.get(str(battle.get("prompt_id")))
                 told = told | {"tag": tag if isinstance(tag, str | int | float) else None}
             for name in told.keys() - cells.keys():
                 cells[name] = [None] * len(lines)
@@ -291,7 +299,10 @@ def _battle_columns(
         return _placed(lines[index])
 
     try:
-        require_columns(found, controls, there=cells)
+        try:
+            require_columns(found, controls, there=cells)
+        except ValueError as error:
+            raise ValueError(f"{error}{_judgments_at(Path(source))}") from None
         require_slices(by, found)
         weighted = list(dict.fromkeys([*(["weight"] if "weight" in cells else []), *columns.amounts()]))
         if len(weighted) == 1:
@@ -305,14 +316,16 @@ def _battle_columns(
                 lines, left_out = list(compress(lines, kept)), [*left_out, *repeated]
         by = f"{kind.judged[0]}, prompt and models" if kind and kind.judged else ""
         by = ", ".join(identity.columns) if identity else by
-        kept, repeated = counted_once(votes, cells, place, sure=identity is None or identity.sure, column=by)
-        if kept is not None:
+        once_each = counted_once(votes, cells, place, identity=identity, column=by)
+        if (kept := once_each.kept) is not None:
             cells = {name: list(compress(column, kept)) for name, column in cells.items()}
             lines = list(compress(lines, kept))
-        left_out += repeated
+        left_out += once_each.notes
         if not lines:
             raise ValueError(f"no row is left{': ' if told_of else ''}{'; '.join(told_of)}")
         score, weight, notes = _scores(cells, place)
+        if once_each.share is not None:
+            weight = once_each.share if weight is None else once_each.share * weight
         if len(weighted) == 1:
             name = weighted[0]
             amounts_of = [1 if name != "weight" and is_missing(cell) else cell for cell in cells[name]]
@@ -338,6 +351,20 @@ def _battle_columns(
         (*told_first, *told_of, *left_out, *notes),
         place,
     )
+
+
+def _tag(row: JsonRow, by: str) -> Any:
+    """A row's value of a column to slice by."""
+    return judge_of(row) if by == "judge" else row.get(by)
+
+
+def _judgments_at(path: Path) -> str:
+    """Of a directory whose tables are no battles: which was read first, and where judgments are as a rule."""
+    if not path.is_dir():
+        return ""
+    there = judgments_below(path)
+    told = f", in {table_files(path)[0].name}"
+    return told if there is None else f"{told}; the judgments are in {there}"
 
 
 def _placed(line: int | str) -> str:
@@ -403,7 +430,10 @@ def require_slices(by: By, found: Collection[str]) -> None:
         ValueError: the message names the columns that are.
     """
     if isinstance(by, str) and by not in found:
-        raise ValueError(f"missing column {by} to slice by (found: {', '.join(list(found)[:20]) or 'none'})")
+        raise ValueError(
+            f"missing column {by} to slice by (found: {', '.join(list(found)[:20]) or 'none'}); where the prompts have "
+            "it, --prompts FILE names them"
+        )
 
 
 def is_own(columns: Collection[str]) -> bool:

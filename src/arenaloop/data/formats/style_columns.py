@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from arenaloop.data.style import Style, style_of
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, row_error, user_rows
+from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.style_features import FEATURES
 from arenaloop.table_files import table_files
 
@@ -23,11 +26,11 @@ __all__ = [
     "joined_style",
     "metadata_schema",
     "read_answer_styles",
-    "refuse_other_models",
     "spoken_texts",
     "structure",
     "style_cells",
     "style_expressions",
+    "unanswered",
 ]
 
 StyleByAnswer = Mapping[tuple[str, str], Style]
@@ -188,18 +191,25 @@ def read_answer_styles(path: str | Path) -> dict[tuple[str, str], Style]:
     return found
 
 
-def refuse_other_models(answers: StyleByAnswer, models: Sequence[str], path: Path) -> None:
-    """Refuse answers of which none is by a model that battled.
+def unanswered(answers: StyleByAnswer, battles: Battles, path: Path) -> list[str]:
+    """A note on the models that battled and whose answers are not there.
 
     Raises:
-        InputError: names the models of both.
+        InputError: no answer is by a model that battled, or every battle is of a model without any; names the models.
     """
     names = sorted({model for model, _ in answers})
-    if not {*names} & {*models}:
+    if not {*names} & {*battles.models}:
         raise InputError(
             f"{path}: no answer here is by a model that battled: these are answers of {_some(names)}, and the battles "
-            f"are of {_some(models)}; the names must be the same"
+            f"are of {_some(battles.models)}; the names must be the same"
         )
+    lacking = [code for code, name in enumerate(battles.models) if name not in names]
+    if not lacking:
+        return []
+    told = _some([battles.models[code] for code in lacking])
+    if len(battles) and bool((np.isin(battles.a, lacking) | np.isin(battles.b, lacking)).all()):
+        raise InputError(f"{path}: no answers of {told} here, and every battle is of one of these")
+    return [f"no answers of {told} in {path}: the style of their battles is not known"]
 
 
 def _some(names: Sequence[str]) -> str:

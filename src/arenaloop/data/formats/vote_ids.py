@@ -1,9 +1,12 @@
 """Votes that stand in a file more than once, as where two exports overlap, told by an id of their own.
 
 A vote has an id where the file has a column for it, or where the rows name who voted and when. Rows of one id, one
-judge and one pair are one vote: equal ones count once, and those with different winners are in doubt. Judgments of
-other tools have no such column, but one judge decides a prompt and pair once. Equal votes without an id are honest:
-people agree, and judges are asked again.
+judge and one pair are one vote: equal ones count once, and those with different winners are in doubt. Equal votes
+without an id are honest: people agree, and judges are asked again.
+
+Judgments of other tools have no such column, but one judge decides a prompt and pair once. Where its rows differ it was
+asked again; while they are few they are in doubt as well, where they are many each vote still counts once, and its rows
+share that: a model that was judged twice weighs no more than one that was judged once.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from arenaloop.columns import words_of
-from arenaloop.ratings.arrays import BoolArray
-from arenaloop.ratings.cells import LeftOut, Place, is_missing, spelling, to_number
+from arenaloop.ratings.arrays import BoolArray, FloatArray
+from arenaloop.ratings.cells import UNKNOWN_SHARE, LeftOut, Place, is_missing, spelling, to_number
 
-__all__ = ["Vote", "VoteId", "cell_key", "counted_once", "vote_id"]
+__all__ = ["CountedOnce", "Vote", "VoteId", "cell_key", "counted_once", "vote_id"]
 
 _OUTCOME = frozenset((
     "winner", "winner_model_a", "winner_model_b", "winner_tie", "score_a", "score_b", "label", "g1", "g2", "weight",
@@ -111,27 +114,44 @@ def cell_key(cell: object) -> Hashable:
     return json.dumps(cell, sort_keys=True) if isinstance(cell, list | dict) else str(cell)
 
 
+@dataclass(frozen=True, slots=True)
+class CountedOnce:
+    """How the rows of a file count, each vote once.
+
+    Attributes:
+        kept: which of N rows count, shape (N,); None where all do.
+        share: how much each row that is kept counts of its vote, shape (rows kept,); None where each is a whole one.
+        notes: what is to be said.
+    """
+
+    kept: BoolArray | None = None
+    share: FloatArray | None = None
+    notes: tuple[str, ...] = ()
+
+
 def counted_once(
-    votes: Sequence[Vote | None], cells: Mapping[str, Sequence[Any]], place: Place, *, sure: bool, column: str
-) -> tuple[BoolArray | None, list[str]]:
+    votes: Sequence[Vote | None],
+    cells: Mapping[str, Sequence[Any]],
+    place: Place,
+    *,
+    identity: VoteId | None,
+    column: str,
+) -> CountedOnce:
     """Which rows count: each vote once, and none that two rows tell differently.
 
     Args:
         votes: of N rows, None where one has no id.
         cells: columns of the rows; those that tell an outcome are compared.
         place: where row i (from 0) stands.
-        sure: see `VoteId`.
+        identity: what the votes were told apart by; None for judgments of other tools, by judge, prompt and models.
         column: what to call the id.
 
-    Returns:
-        Shape (N,), None where all count; and what is to be said.
-
     Raises:
-        ValueError: more than `UNKNOWN_SHARE` of the rows are in doubt.
+        ValueError: more than `UNKNOWN_SHARE` of the rows are in doubt, and do not share a vote.
     """
     count = Counter(vote.key for vote in votes if vote is not None)
     if len(count) == count.total():
-        return None, []
+        return CountedOnce()
     about: dict[Hashable, Hashable] = {}
     outcomes: dict[Hashable, set[Hashable]] = {}
     told = [name for name in cells if name in _OUTCOME]
@@ -140,31 +160,45 @@ def counted_once(
         if vote is None:
             continue
         if about.setdefault(vote.own, vote.about) != vote.about:
-            return None, []  # an id of something else
+            return CountedOnce()  # an id of something else
         if count[vote.key] > 1:
             outcome = (*(_word(cells[name][i]) for name in told), *(_side(cells[name][i]) for name in sides))
             outcomes.setdefault(vote.key, set()).add(outcome)
     odd = {key for key, seen in outcomes.items() if len(seen) > 1}
-    if odd and (not sure or 2 * len(outcomes) > len(count)):
-        if not sure:
-            return None, []
-        return None, [f"{len(odd):,} votes by {column} stand in rows with different winners, and every row counts"]
+    if odd and identity is not None and (not identity.sure or 2 * len(outcomes) > len(count)):
+        if not identity.sure:
+            return CountedOnce()
+        differ = f"{len(odd):,} votes by {column} stand in rows with different winners, and every row counts"
+        return CountedOnce(notes=(differ,))
+    shared = identity is None and sum(count[key] for key in odd) > UNKNOWN_SHARE * len(votes)
     seen: set[Hashable] = set()
     kept = np.ones(len(votes), dtype=bool)
+    share = np.ones(len(votes))
     doubt = LeftOut("one outcome")
+    first = None
     for i, vote in enumerate(votes):
         if vote is None or vote.key not in outcomes:
+            continue
+        if vote.key in odd and shared:
+            share[i] = 1.0 / count[vote.key]
+            first = i if first is None else first
             continue
         kept[i] = vote.key not in odd and vote.key not in seen
         seen.add(vote.key)
         if vote.key in odd:
             doubt.add(f"rows of one vote (by {column}) that name different winners", place(i))
     notes = doubt.notes(len(votes))
+    if shared and first is not None:
+        notes.append(
+            f"{len(odd):,} votes (by {column}) stand in {sum(count[key] for key in odd):,} rows that differ (first "
+            f"{place(first)}): each counts once, shared by its rows; name one file where a judgment and its re-run "
+            "stand beside each other"
+        )
     repeated = sum(count[key] - 1 for key in outcomes if key not in odd)
     if repeated:
         noun = "row repeats a vote" if repeated == 1 else "rows repeat a vote"
         notes.append(f"{repeated:,} {noun} of this file (by {column}) and count once")
-    return kept, notes
+    return CountedOnce(kept, share[kept] if shared else None, tuple(notes))
 
 
 def _word(cell: object) -> Hashable:

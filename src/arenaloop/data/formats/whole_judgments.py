@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from arenaloop.data.formats.vote_ids import cell_key
+from arenaloop.errors import nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.cells import LeftOut, is_missing, to_number
 
@@ -31,7 +32,10 @@ def is_single_score(columns: Iterable[str]) -> bool:
 
 
 def completed(
-    rows: Iterable[tuple[int | str, JsonRow]], notes: list[str], baseline: str | None = None
+    rows: Iterable[tuple[int | str, JsonRow]],
+    notes: list[str],
+    baseline: str | None = None,
+    answered: Collection[str] = (),
 ) -> Iterator[tuple[int | str, JsonRow]]:
     """Rows of which each by itself tells a battle; other rows as they are.
 
@@ -39,30 +43,55 @@ def completed(
         rows: (line, row).
         notes: gets what is to be said of them, once all have been drawn.
         baseline: of Arena-Hard's rows without one; None for that of its version 0.1.
+        answered: the models whose answers are kept beside the rows, the baseline's among them; empty where not known.
 
     Raises:
-        ValueError: too many scores that are no numbers.
+        ValueError: too many scores that are no numbers; a baseline that was judged itself, or never answered.
     """
     singles: list[tuple[int | str, JsonRow]] = []
-    named = others = 0
+    others = 0
+    judged: dict[str, int] = {}
+    name = baseline or _BASELINE
     for line, row in rows:
         if is_single_score(row):
-            singles.append((line, {name: row.get(name) for name in (*SINGLE_SCORES, "turn", "judge")}))
+            singles.append((line, {column: row.get(column) for column in (*SINGLE_SCORES, "turn", "judge")}))
             continue
         others += 1
         if "games" in row and "model" in row and row.get("baseline") is None:
-            named += 1
-            row = {**row, "baseline": baseline or _BASELINE}
+            judged[str(row["model"])] = judged.get(str(row["model"]), 0) + 1
+            row = {**row, "baseline": name}
         yield line, row
-    if named and baseline is None:
-        notes.append(
-            f"{named:,} rows name no baseline, as in Arena-Hard v0.1: taken for its own, {_BASELINE}; name another "
-            "in a column baseline"
-        )
+    if judged:
+        notes.append(_assumed(judged, name, baseline is not None, answered))
     if singles and others:
         notes.append(f"{len(singles):,} scores of single answers are not read beside judgments of pairs")
     elif singles:
         yield from _paired(singles, notes)
+
+
+def _assumed(judged: Mapping[str, int], name: str, given: bool, answered: Collection[str]) -> str:
+    """What is to be said of rows without a baseline, by judged model and how many it has, that are taken for `name`'s.
+
+    Raises:
+        ValueError: it cannot be the baseline.
+    """
+    own = f"Arena-Hard v0.1 compares with {_BASELINE}"
+    if name in judged:
+        if not given:
+            raise ValueError(
+                f"its rows name no baseline, and that of Arena-Hard v0.1, {name}, was judged itself: name the baseline "
+                "in a column baseline, or by winrate --baseline"
+            )
+        raise ValueError(f"its rows name no baseline, and {name!r} is one of the models judged against it: {own}")
+    if given and name != _BASELINE and answered and name not in answered:
+        hint = nearest(name, sorted(answered - judged.keys()))
+        raise ValueError(
+            f"its rows name no baseline, and {name!r} has no answers in model_answer beside them{hint}: {own}"
+        )
+    rows = f"{sum(judged.values()):,} rows name no baseline, as in Arena-Hard v0.1: taken for"
+    if not given:
+        return f"{rows} its own, {_BASELINE}; name another in a column baseline"
+    return f"{rows} its own, {name}" if name == _BASELINE else f"{rows} {name}, as given; its own is {_BASELINE}"
 
 
 def _paired(singles: list[tuple[int | str, JsonRow]], notes: list[str]) -> Iterator[tuple[int | str, JsonRow]]:
