@@ -206,7 +206,9 @@ def test_the_defaults_fit_the_prompts_that_there_are(
 
 
 def test_a_column_that_is_called_like_a_row_is_quoted_as_it_is(arenaloop: Command, tmp_path: Path) -> None:
+    (tmp_path / "start").mkdir()  # a folder, or it would be looked up at the hub, again and again where there is none
+    (tmp_path / "start" / "config.json").write_text("{}")
     (tmp_path / "rows.jsonl").write_text('{"training row 99": 1}\n')
     done = arenaloop("train", "sft", "--model", "hf:start", "--data", "rows.jsonl", "--out", "out")
-    assert done.code == 2
+    assert done.code == 2, done.lines
     assert "Traceback" not in " ".join(done.lines)
