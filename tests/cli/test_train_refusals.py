@@ -205,8 +205,9 @@ def test_the_defaults_fit_the_prompts_that_there_are(
     assert "24 prompts with 48 answers, from 1 of 1 roll-outs" in page
 
 
-def test_a_column_that_is_called_like_a_row_is_quoted_as_it_is(arenaloop: Command, tmp_path: Path) -> None:
+def test_a_column_that_is_called_like_a_row_is_quoted_as_it_is(arenaloop: Command, start: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"training row 99": 1}\n')
-    done = arenaloop("train", "sft", "--model", "hf:start", "--data", "rows.jsonl", "--out", "out")
+    done = arenaloop("train", "sft", "--model", f"hf:{start}", "--data", "rows.jsonl", "--out", "out")
     assert done.code == 2
+    assert "training row 99" in done.lines[-1]
     assert "Traceback" not in " ".join(done.lines)
