@@ -169,7 +169,7 @@ def _finish(
             raise typer.Exit(3)
         return
     from arenaloop.ratings.rate_flags import FLAGS
-    from arenaloop.terminal import counted, figure, say, span, table
+    from arenaloop.terminal import counted, figure, say, show_whole, span
 
     interval = f"{level * 100:g} % interval"
     titles = ["model", "win rate", interval, *(["LC win rate", interval] if control else []), "wins", "draws", "n"]
@@ -180,7 +180,7 @@ def _finish(
             rates += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
         cells.append([row.model, *rates, str(row.n_wins), str(row.n_draws), str(row.n_total)])
     console = Console()
-    console.print(table(titles, cells))
+    show_whole(console, titles, cells)
     if undecided or lost:
         titles = ["model", "lost by own failure", "undecided", "of all", "win rate if lost … if won"]
         known = [(row.model, bounds[row.model]) for row in rows]
@@ -189,7 +189,7 @@ def _finish(
             for name, b in known
             if b.own_failures or b.undecided
         ]
-        console.print(table(titles, rest))
+        show_whole(console, titles, rest)
     skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
     line = f"percent against {annotations.baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
