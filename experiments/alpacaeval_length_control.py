@@ -6,7 +6,7 @@ FOLDER holds `alpacaeval_preferences.parquet` (model, instruction_index, prefere
 output_len_baseline), `alpacaeval_leaderboard.csv` (published rates and weights of the same models) and
 `alpacaeval_instructions.jsonl.gz` (instruction_index, instruction_difficulty). Prints, for every model: the published
 rate; the rate from the published weights and difficulty; our own fit with that difficulty; our own fit with the
-difficulty estimated from these annotations alone.
+difficulty estimated from these annotations alone; our own fit without any, as of a file of one model.
 """
 
 from __future__ import annotations
@@ -45,11 +45,15 @@ def main(folder: Path) -> None:
     given = {r.model: r for r in win_rates(annotations, control="length", difficulty=difficulty)}
     seconds = time.process_time() - start
     estimated = {r.model: r for r in win_rates(annotations, control="length", samples=2)}
-    print(f"{'model':34} {'raw':>6} {'publ.':>6} | {'LC publ.':>8} {'weights':>8} {'fit':>6} {'interval':>15} own γ")
-    errors: dict[str, list[float]] = {"raw": [], "weights": [], "fit": [], "own": []}
+    alone = {r.model: r for r in win_rates(annotations, control="length", samples=2, min_models=len(models) + 1)}
+    print(
+        f"{'model':34} {'raw':>6} {'publ.':>6} | {'LC publ.':>8} {'weights':>8} {'fit':>6} {'interval':>15} "
+        "own γ   no γ"
+    )
+    errors: dict[str, list[float]] = {"raw": [], "weights": [], "fit": [], "own": [], "alone": []}
     gamma = np.array([difficulty[key] for key in annotations.prompts])
     for name in models:
-        published, one, own = board[name], given[name], estimated[name]
+        published, one, own, single = board[name], given[name], estimated[name], alone[name]
         lc = published["length_controlled_winrate"]
         if lc is None or one.win_rate is None or one.lc_win_rate is None or own.lc_win_rate is None:
             continue
@@ -60,13 +64,15 @@ def main(folder: Path) -> None:
         )
         print(
             f"{name[:34]:34} {one.win_rate:6.2f} {published['win_rate']:6.2f} | {lc:8.2f} {weights:8.2f} "
-            f"{one.lc_win_rate:6.2f} {one.lc_lower:6.2f} – {one.lc_upper:6.2f} {own.lc_win_rate:6.2f}"
+            f"{one.lc_win_rate:6.2f} {one.lc_lower:6.2f} – {one.lc_upper:6.2f} {own.lc_win_rate:6.2f} "
+            f"{single.lc_win_rate:6.2f}"
         )
         if name != BASELINE:
             errors["raw"].append(abs(one.win_rate - published["win_rate"]))
             errors["weights"].append(abs(weights - lc))
             errors["fit"].append(abs(one.lc_win_rate - lc))
             errors["own"].append(abs(own.lc_win_rate - lc))
+            errors["alone"].append(abs((single.lc_win_rate or 0.0) - lc))
     for key, values in errors.items():
         print(f"|{key} - published|: mean {np.mean(values):.4f}, largest {np.max(values):.4f}, {len(values)} models")
     print(f"{len(models)} models, 1,000 bootstrap refits each: {seconds:.2f} CPU seconds")

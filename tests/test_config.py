@@ -177,6 +177,11 @@ def test_no_mapping_of_settings(tmp_path: Path, text: str, says: str) -> None:
     assert says in message
 
 
+def test_a_byte_order_mark_is_no_part_of_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" * 2 + b"system: be brief\r\nprice: {input: 1}\r\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"system": "be brief", "price": {"input": 1}}
+
+
 def test_no_such_file_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml"):
         read_yaml(tmp_path / "none.yaml")

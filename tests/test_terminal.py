@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from arenaloop.terminal import counted, figure, plain, say, span, table
+from arenaloop.terminal import counted, figure, plain, say, show_whole, span, table
 
 
 def said(text: str, *, style: str | None = None, colours: bool = False, **folded: bool) -> str:
@@ -79,3 +80,16 @@ def test_a_narrow_terminal_gets_the_first_columns() -> None:
         assert len(made.columns) == shown
         console.print(made)
         assert console.file.getvalue().splitlines()[0].startswith("method" if width > 20 else "")  # type: ignore[attr-defined]
+
+
+def test_a_name_is_folded_last() -> None:
+    titles = ["model", "win rate", "95 % interval"]
+    rows = [["a-model-of-a-long-name", "49.81", "48.45 … 51.17"]]
+    for width, terminal, lines in ((20, False, 2), (80, True, 2), (40, True, 4), (30, True, 5)):
+        file = io.StringIO()
+        show_whole(Console(file=file, width=width, force_terminal=terminal, no_color=True), titles, rows)
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+        assert (rows[0][0] in shown) is (width != 30)
+        assert ("48.45 … 51.17" in shown) is (lines == 2)
+        assert max(map(len, shown.splitlines())) <= (80 if lines == 2 else width)
+        assert "48.45 …" in shown

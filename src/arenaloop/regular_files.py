@@ -47,9 +47,13 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
-    """A file's text in UTF-8, its lines ended alike; errors as of `open_regular`, and UnicodeDecodeError."""
-    with open(path, encoding="utf-8", errors=errors, opener=_opened) as file:
-        return file.read()
+    """A file's text in UTF-8, past any byte-order mark, its lines ended alike.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8; and errors as of `open_regular`.
+    """
+    with open(path, encoding="utf-8-sig", errors=errors, opener=_opened) as file:
+        return file.read().lstrip("\ufeff")  # more than one where it was saved so twice
 
 
 def refuse_others(paths: Iterable[Path], name: Path | None = None) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["counted", "figure", "plain", "say", "span", "table"]
+__all__ = ["counted", "figure", "plain", "say", "show_whole", "span", "table"]
 
 _NAME = 16
 """characters that names in a narrow table have at least, if they are as long"""
@@ -104,3 +104,30 @@ def table(
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     return table
+
+
+def show_whole(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table whose names are never folded where there is another way.
+
+    Where there is no terminal it is as wide as it has to be. In one that is too narrow, the other columns go on two
+    lines, intervals behind their dots, and only then a name is folded.
+
+    Args:
+        console: where.
+        titles, rows: as of `table`.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    rows = [[*row] for row in rows]
+    widths = [max(len(plain(cell)) for cell in column) for column in zip(titles, *rows, strict=True)]
+    needed = sum(widths) + 2 * (len(widths) - 1)
+    if not console.is_terminal:
+        Console(file=console.file, width=max(needed, console.width)).print(table(titles, rows))
+        return
+    made = table(titles, rows)
+    if needed > console.width:
+        for column in made.columns[1:]:
+            column.header = Text(str(column.header).replace(" ", "\n"))
+            column._cells = [Text(str(cell).replace(" … ", " …\n")) for cell in column._cells]
+    console.print(made)

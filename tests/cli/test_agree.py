@@ -190,3 +190,21 @@ def test_battles_in_an_object_store(tmp_path: Path) -> None:
         store.pipe(f"/agree/{part.name}", part.read_bytes())
     local = json.loads(run(str(tmp_path / "one"), str(tmp_path / "one"), "--json"))
     assert json.loads(run("memory://agree", str(tmp_path / "one"), "--json")) == pytest.approx(local, abs=1e-6)
+
+
+@pytest.mark.parametrize("controlled", [True, False])
+def test_a_table_of_winrate_is_read(tmp_path: Path, controlled: bool) -> None:
+    def row(name: str, raw: float, lc: float | None, *flags: str) -> dict[str, object]:
+        ends = (None, None) if lc is None else (lc - 1, lc + 1)
+        return {"model": name, "win_rate": raw, "lower": raw - 1, "upper": raw + 1, "lc_win_rate": lc,
+                "lc_lower": ends[0], "lc_upper": ends[1], "standard_error": 0.5, "flags": flags}  # fmt: skip
+
+    rows = [row("base", 50.0, 50.0 if controlled else None, "baseline")]
+    rows += [row(name, raw, lc if controlled else None) for name, raw, lc in (("a", 30.0, 10.0), ("b", 20.0, 20.0))]
+    (tmp_path / "wr.json").write_text(json.dumps({"baseline": "base", "leaderboard": rows, "notes": []}))
+    (tmp_path / "theirs.csv").write_text("model,rating,lower,upper\na,9,8,10\nb,21,20,22\nbase,50,49,51\n")
+    document = json.loads(run(str(tmp_path / "wr.json"), str(tmp_path / "theirs.csv"), "--json"))
+    assert (document["models"], document["human_agreement"]) == (3, 100.0 if controlled else pytest.approx(100 / 3))
+    told = run(str(tmp_path / "wr.json"), str(tmp_path / "theirs.csv"))
+    assert ("lc_win_rate, the length-controlled rate, is the rating" in told) is controlled
+    assert ("win_rate is the rating, as no model has" in told) is not controlled

@@ -295,6 +295,51 @@ def test_what_an_own_template_may_not_be(tmp_path: Path, text: str, complaint: s
     assert "mine.jinja" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        ("{{ tag }} {{ seats[0][0] }}", "the answer 1 is not shown whole; "),
+        ("{{ tag }} {{ seats[0] | join }}", "the answer 1 has no tag before it, so contestants could end a part .*; "),
+    ],
+)
+def test_a_refusal_says_what_to_write_and_that_passes(tmp_path: Path, first: str, complaint: str) -> None:
+    own = (
+        "{# parser: label #}{{ tag }} {{ user }}\nA: %s\nB: {% for text in seats[1] %}{{ tag }}\n{{ text }}{% endfor %}"
+    )
+    own += "\n{{ tag }} 1 or 2?"
+    with pytest.raises(ConfigError, match=complaint) as refused:
+        load_template(written(tmp_path, own.replace("%s", first)))
+    told = re.search(r"seats\[0\] holds a text for each turn: write (.*), or \{% include", str(refused.value))
+    assert told is not None
+    assert load_template(written(tmp_path, own.replace("%s", told[1]))).form == "label"
+
+
+def test_the_example_of_the_docs_that_lays_itself_out_passes(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "judging.md").read_text("utf-8")
+    shown = re.findall(r"```jinja\n(.*?)```", docs, re.DOTALL)
+    own = next(text for text in shown if "seats[0]" in text)
+    template = load_template(written(tmp_path, own))
+    assert (template.form, template.modes) == ("pattern", ("text",))
+    assert all(load_template(written(tmp_path, text)) for text in shown)
+
+
+@pytest.mark.parametrize("marks", [1, 2])
+def test_a_byte_order_mark_before_a_template_is_none_of_its_text(tmp_path: Path, marks: int) -> None:
+    plain = load_template(written(tmp_path, OWN)).hash
+    assert load_template(written(tmp_path, "\ufeff" * marks + OWN)).hash == plain
+
+
+def test_a_prompt_of_alpaca_evals_is_told_what_a_template_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alpaca.txt").write_text("Instruction: {instruction}\n(a): {output_1}\n(b): {output_2}")
+    with pytest.raises(
+        ConfigError, match=r"ends in \.jinja; \{instruction\}, \{output_1\}, \{output_2\} are AlpacaEval"
+    ):
+        load_template("alpaca.txt")
+    with pytest.raises(ConfigError, match=r"'gone\.txt': a template of your own is .* ends in \.jinja \("):
+        load_template("gone.txt")
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.jinja: No such file"):
         load_template(str(tmp_path / "gone.jinja"))

@@ -40,7 +40,8 @@ def agree(
     separate: same order, undecided, opposite. Differentiation is the share of pairs that the benchmark separates. 95 %
     intervals say what new battles and votes of the same models could change, by the lists' own intervals.
 
-    A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate. Battles are
+    A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate, and what
+    `winrate --json` prints by its length-controlled rate where there is one, else by the win rate. Battles are
     rated first, as rank does without options.
 
     Examples:

@@ -11,7 +11,7 @@ from arenaloop.arena.slices import RateSlice
 from arenaloop.ratings.rate_flags import FLAGS
 from arenaloop.ratings.undecided import RateBounds, rate_bounds
 from arenaloop.ratings.win_rate import Annotations, WinRate
-from arenaloop.terminal import counted, figure, say, span, table
+from arenaloop.terminal import counted, figure, say, show_whole, span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,7 @@ def show_rates(
         if control:
             rates += [figure(row.lc_win_rate, ".2f"), span(row.lc_lower, row.lc_upper, ".2f")]
         cells.append([row.model, *rates, str(row.n_wins), str(row.n_draws), str(row.n_total)])
-    console.print(table(titles, cells))
+    show_whole(console, titles, cells)
     known = [(row.model, bounds[row.model]) for row in rows]
     rest = [
         [name, f"{b.own_failures:,}", f"{b.undecided:,}", figure(b.share, ".1%"), span(b.worst, b.best, ".2f")]
@@ -68,7 +68,7 @@ def show_rates(
     ]
     if rest:
         titles = ["model", "lost by own failure", "undecided", "of all", "win rate if lost … if won"]
-        console.print(table(titles, rest))
+        show_whole(console, titles, rest)
 
 
 def weight_notes(annotations: Annotations) -> list[str]:

@@ -51,7 +51,7 @@ def judged_share(row: JsonRow) -> Any:
         if min(a, b) >= 0.0 and abs(a + b - 1.0) <= _ROUNDED:
             return a
     try:
-        return Winner(row.get("winner")).score
+        return Winner(str(row.get("winner"))).score
     except ValueError:
         return row.get("winner")
 

@@ -71,6 +71,7 @@ valid; the keys of others hold it (`JudgeTemplate.reference_hash`)."""
 _NAMES = {"five_labels": "labels"}
 """What users call a shipped template whose file is called otherwise (recorded labels are another matter)."""
 
+_MATERIAL = '{% include "material" %} for all of it'
 _TAG = "\1tag\2"  # what a template is tried with: texts that no template holds by itself
 
 _FORMER_HASHES = {
@@ -169,6 +170,8 @@ def load_template(
     elif name in _shipped_files():
         template = _loaded(f"{name}.jinja", _shipped_text(_shipped_files()[name][0]), criteria, form)
     else:
+        if Path(name).suffix:
+            raise ConfigError(_not_jinja(name))
         shipped = ", ".join(known)
         raise ConfigError(f"judge template {name!r}{nearest(name, known)}: {shipped}, or a path ending .jinja")
     if template.layout != layout:
@@ -223,6 +226,21 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
     whole = _INCLUDE.sub(lambda found: str(_part(layout, found[1])).removesuffix("\n"), text)
     plain = only_places_texts(_environment(layout).parse(whole), layout)
     return replace(template, compiled=_environment(layout).from_string(whole), plain=plain)
+
+
+def _not_jinja(name: str) -> str:
+    """Why a file of another ending is no template; of AlpacaEval's prompts, what to write for their fields."""
+    told = f"judge template {name!r}: a template of your own is a Jinja file whose name ends in .jinja"
+    try:
+        text = read_text(name)
+    except (OSError, ValueError):
+        text = ""
+    fields = [field for field in ("instruction", "output_1", "output_2") if f"{{{field}}}" in text]
+    if fields:
+        told += (
+            f"; {', '.join(f'{{{field}}}' for field in fields)} are AlpacaEval's fields: write user and seats for them"
+        )
+    return f'{told} ("Your own file" in docs/judging.md has one)'
 
 
 def _read(path: str) -> str:
@@ -443,8 +461,21 @@ def _check(template: JudgeTemplate) -> None:
 def _check_parts(origin: str, found: Sequence[str], wanted: Sequence[str]) -> None:
     for text in wanted:
         if text not in found:
-            raise ConfigError(f"{origin}: the {text[1:-1].partition('.')[0]} is not shown whole")
+            raise ConfigError(f"{origin}: the {text[1:-1].partition('.')[0]} is not shown whole{_lay_out(text)}")
     for before, text in zip(["", *found], [*found, ""], strict=True):
         if text != _TAG and before != _TAG:
             what = f"the {text[1:-1].partition('.')[0]} has no tag before it" if text else "no tag after the last text"
-            raise ConfigError(f"{origin}: {what}, so contestants could end a part of the material and begin another")
+            why = "so contestants could end a part of the material and begin another"
+            raise ConfigError(f"{origin}: {what}, {why}{_lay_out(text)}")
+
+
+def _lay_out(text: str) -> str:
+    """What to write for a text of a trial (empty for the end), so that it is whole and behind a tag."""
+    name = text[1:-1].partition(".")[0]
+    lists = {"answer 1": "seats[0]", "answer 2": "seats[1]", "answer": "answer"}
+    if name in lists:
+        turns = f"{{% for text in {lists[name]} %}}{{{{ tag }}}} {{{{ text }}}} {{% endfor %}}"
+        return f"; {lists[name]} holds a text for each turn: write {turns}, or {_MATERIAL}"
+    if name == "user prompt":
+        return f"; write {{{{ tag }}}} {{{{ user }}}}, or {_MATERIAL}"
+    return f"; write {_MATERIAL}" if text else "; write {{ tag }} on a line behind it"

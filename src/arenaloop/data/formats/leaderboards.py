@@ -1,4 +1,5 @@
-"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, or AlpacaEval's."""
+"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, AlpacaEval's, or `winrate`'s
+table."""
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ __all__ = ["Board", "board_of_rows", "read_leaderboard"]
 _COLUMNS = ("model", "rating", "lower", "upper")
 _NAMES = ("model", "", "name")
 """Columns of AlpacaEval's that name the model: what pandas writes of an index has no name."""
+_RATES = ("win_rate", "lower", "upper")
+_CONTROLLED = ("lc_win_rate", "lc_lower", "lc_upper")
+"""Columns of `winrate`'s table: rates in percent with their intervals, raw and length-controlled."""
 _Z = 1.96
 _SHOWN = 5  # models in one note
 
@@ -42,7 +46,8 @@ def read_leaderboard(path: str | Path) -> Board:
     Args:
         path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory. AlpacaEval's
             ``leaderboard.csv`` has `win_rate` and `standard_error` in the place of a rating and its ends, and names no
-            column for the model.
+            column for the model. Of what ``winrate --json`` prints, the length-controlled rate is the rating where any
+            model but the baseline has one, else the win rate.
 
     Raises:
         InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
@@ -64,9 +69,14 @@ def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], not
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
     by_rate = False
+    rows = list(rows)
+    rate, told = _of_winrate(row for _, row in rows)
     for place, row in rows:
-        by_rate = by_rate or _is_alpaca_eval(row)
-        row = _rated_by_win(path, place, row) if by_rate else row
+        by_rate = by_rate or (not rate and _is_alpaca_eval(row))
+        if rate:
+            row = {"model": row["model"]} | {name: row.get(of) for name, of in zip(_COLUMNS[1:], rate, strict=True)}
+        elif by_rate:
+            row = _rated_by_win(path, place, row)
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
             keys = ", ".join(map(str, row)) or "no columns"
@@ -86,7 +96,7 @@ def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], not
             places.append((rank, rating))
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
-    notes = list(notes)
+    notes = [*notes, *(f"{path}: {note}" for note in told)]
     if by_rate:
         notes.append(
             f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled"
@@ -96,6 +106,16 @@ def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], not
     if places and (spearman(*zip(*places, strict=True)) or 0.0) > 0.0:
         notes.append(f"{path}: its ranks rise with its ratings: ratings are read as the higher, the better")
     return Board(board, notes)
+
+
+def _of_winrate(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str, str] | None, tuple[str, ...]]:
+    """The columns of a table of `winrate` that are rating and interval, and what to say of them; None of another's."""
+    rows = list(rows)
+    if not rows or not all({"model", *_RATES, *_CONTROLLED} <= row.keys() and "rating" not in row for row in rows):
+        return None, ()
+    if any(row["lc_win_rate"] is not None and "baseline" not in (row.get("flags") or ()) for row in rows):
+        return _CONTROLLED, ("winrate's: lc_win_rate, the length-controlled rate, is the rating",)
+    return _RATES, ("winrate's: win_rate is the rating, as no model has a length-controlled one",)
 
 
 def _is_alpaca_eval(row: Mapping[str, Any]) -> bool:
