@@ -27,7 +27,7 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
     *("--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0"),
 )
-_PATIENCE = 60.0
+_PATIENCE = 200.0
 """seconds until a page that does not answer is given up"""
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
 
@@ -96,11 +96,11 @@ class Tab:
 
     def open(self, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
         """Open an address in a window of this size (CSS pixels) and colour scheme, and wait until it is loaded."""
-        self.complaints.clear()
-        self.requested.clear()
         self.resize(width, height)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._navigate("about:blank")  # of one address with another end the page would stay
+        self.complaints.clear()
+        self.requested.clear()
         self._navigate(url)
 
     def _navigate(self, url: str) -> None:
