@@ -58,7 +58,7 @@ class Flag:
 def smallest_gap(order: Order, power: float = 0.8) -> float | None:
     """Elo points at which the median pair of neighbours separates with this probability.
 
-    Each pair by itself, at the level of one interval; those that are separated need no more. None where none has one.
+    Each pair by itself, at the level of one interval; separated ones need no more. None where no pair has one.
     """
     known = [neighbour for neighbour in order.neighbours if np.isfinite(neighbour.error)]
     # those that are told apart are far enough from each other already

@@ -15,8 +15,8 @@ Rare upsets count as few clusters do (`evidence.py`): n - 1 is the degrees of fr
 
 A resample in which two models separate says that their difference may be infinite, and is counted so. What resamples
 say near a separation hangs on which of a few upsets they drew: where fewer than ten crossed the narrowest cut between
-models, there is no such interval (`crossings.py`). Where the data themselves separate models, no resample knows more
-than they do: such ends are the likelihood's (`separation.py`).
+models (`crossings.py`), their interval is the sandwich's. Where the data themselves separate
+models, no resample knows more than they do: such ends are the likelihood's (`separation.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import bound_groups, effective_clusters
 from arenaloop.ratings.crossings import WHOLE, crossings, listed
 from arenaloop.ratings.evidence import Evidence, contrasts
-from arenaloop.ratings.intervals import information_inverse, outcome_spread, scaled_ends, win_probabilities
+from arenaloop.ratings.intervals import (
+    Intervals,
+    information_inverse,
+    outcome_spread,
+    sandwich,
+    scaled_ends,
+    win_probabilities,
+)
 from arenaloop.ratings.resamples import Resampler, chord_steps, full_steps
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.student import t_quantile
@@ -68,6 +75,7 @@ class Bootstrap:
         divide: what separates models in the data themselves; None where nothing does.
         separated: for each resample in which models separated that do not in the data, who reaches whom by "beat",
             shape (K, K).
+        sandwiched: intervals of the fit where upsets are too rare for resamples; None where they are not.
     """
 
     fit: BradleyTerry
@@ -80,6 +88,7 @@ class Bootstrap:
     crossed: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     divide: Divide | None = None
     separated: Mapping[int, BoolArray] = field(default_factory=dict)
+    sandwiched: Intervals | None = None
 
     def bounds(
         self,
@@ -116,7 +125,7 @@ class Bootstrap:
         notes = []
         if self.redrawn:
             notes.append(f"{self.redrawn} resamples lost the connection between models and were drawn again")
-        if self.separated:
+        if self.separated and self.sandwiched is None:
             notes.append(
                 f"in {len(self.separated)} of {len(self.draws)} resamples models separated that did not in the data: "
                 "there their differences count as infinite, and this interval holds the truth less often than it says "
@@ -137,8 +146,8 @@ class Bootstrap:
             notes.append(f"too few prompts for a bootstrap of {listed(thin)}: use the sandwich interval")
         if rare:
             notes.append(
-                f"no bootstrap interval for {listed(rare)}: fewer than {_FEWEST_UPSETS:g} upsets crossed between them "
-                "and others, and resamples hang on which they drew; use the sandwich interval"
+                f"the interval of {listed(rare)} is the sandwich's: fewer than {_FEWEST_UPSETS:g} upsets crossed "
+                "between them and others, and resamples hang on which they drew"
             )
         if still:
             notes.append(
@@ -193,7 +202,12 @@ class Bootstrap:
         for place, code in enumerate(codes):
             if len(reference) == 1 and code == reference[0]:
                 continue
-            if self.why_not(int(code), reference):
+            reason = self.why_not(int(code), reference)
+            if reason == "rare" and self.sandwiched is not None:
+                ends = self.sandwiched.ends(piece, reference, np.array([code]), level)
+                lower[place], upper[place] = (float(end[0]) for end in ends)
+                continue
+            if reason:
                 lower[place], upper[place] = -math.inf, math.inf
                 continue
             worth = self.worth[code] if len(reference) > 1 else min(self.worth[code], self.worth[reference[0]])
@@ -279,4 +293,6 @@ def bootstrap(
     bound = bound_groups(battles) if prompts else None
     evidence = Evidence(bread, bread, *outcome_spread(battles, fit, p), None, clusters, prompts, known, bound)
     crossed = crossings(fit.wins, fit.unit, _FEWEST_UPSETS)
-    return Bootstrap(fit, draws, cluster, seed, redrawn, worth, evidence, crossed, found, separated)
+    rare = (crossed < _FEWEST_UPSETS * WHOLE) & (fit.component[:, None] == fit.component[None, :])
+    sandwiched = sandwich(battles, fit, cluster=cluster) if rare.any() else None
+    return Bootstrap(fit, draws, cluster, seed, redrawn, worth, evidence, crossed, found, separated, sandwiched)

@@ -192,7 +192,7 @@ class Evidence:
 
 
 def moderated(variance: FloatArray, expected: FloatArray, dof: FloatArray) -> FloatArray:
-    """`variance` drawn up to that of independent battles: wholly below `_FEW_DOF` degrees of freedom, else less."""
+    """`variance` drawn up to that of independent battles: wholly below `_FEW_DOF` degrees of freedom, then less."""
     return np.asarray(variance + np.maximum(expected - variance, 0.0) * (_FEW_DOF / np.maximum(dof, _FEW_DOF)))
 
 

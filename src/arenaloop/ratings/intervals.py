@@ -73,7 +73,7 @@ class Intervals:
         there is no rating.
         """
         return scaled_ends(
-            self.fit, self.evidence, partial(self._ends, level=level), anchor=anchor, mean=mean, origin=origin
+            self.fit, self.evidence, partial(self.ends, level=level), anchor=anchor, mean=mean, origin=origin
         )
 
     def difference(self, first: str, second: str, *, level: float = 0.95) -> tuple[float, float, float]:
@@ -83,7 +83,7 @@ class Intervals:
             ValueError: a name is not in the data, or the two cannot be compared.
         """
         i, j = self.fit.pair(first, second)
-        low, high = self._ends(self._piece(i), np.array([j]), np.array([i]), level)
+        low, high = self.ends(self._piece(i), np.array([j]), np.array([i]), level)
         estimate = ELO_PER_NAT * float(self.fit.theta[i] - self.fit.theta[j])
         return estimate, ELO_PER_NAT * float(low[0]), ELO_PER_NAT * float(high[0])
 
@@ -142,7 +142,7 @@ class Intervals:
     def _piece(self, code: int) -> IntArray:
         return np.flatnonzero((self.fit.component == self.fit.component[code]) & ~np.isnan(self.fit.theta))
 
-    def _ends(
+    def ends(
         self, piece: IntArray, reference: IntArray, codes: IntArray, level: float
     ) -> tuple[FloatArray, FloatArray]:
         """Ends, in nats, of theta[codes] less the mean of theta[reference], all within `piece`; both (n,)."""

@@ -29,7 +29,7 @@ class PairErrors:
     Attributes:
         error: standard error in nats, shape (K, K), symmetric; infinite where there is no interval, or one end is open.
         dof: its degrees of freedom, at least 1, shape (K, K).
-        skew: of the difference row less column, shape (K, K), antisymmetric; see `skewness`. None of resamples.
+        skew: of the difference row less column, shape (K, K), antisymmetric; see `skewness`.
         open: pairs of which one end, or both, are the likelihood's, shape (K, K).
         covariance: of the centred strengths, shape (K, K), as the intervals have it; NaN between models that cannot be
             compared.
@@ -66,7 +66,7 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
         known = np.flatnonzero(~np.isnan(spread.fit.theta))
         if spread.evidence is not None and len(known):
             covariance[np.ix_(known, known)] = np.atleast_2d(np.cov(draws[:, known], rowvar=False))
-        _resampled(spread, covariance, error, dof)
+        _resampled(spread, covariance, error, dof, skew)
     else:
         covariance = spread.covariance
         for piece in pieces(spread):
@@ -78,19 +78,29 @@ def pair_errors(spread: Intervals | Bootstrap) -> PairErrors:
     return PairErrors(error, dof, opened, covariance, draws, skew)
 
 
-def _resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof: FloatArray) -> None:
-    """Fill in `error` and `dof` of a bootstrap: the spread of its draws, with Hesterberg's factor for few clusters."""
+def _resampled(spread: Bootstrap, covariance: FloatArray, error: FloatArray, dof: FloatArray, skew: FloatArray) -> None:
+    """Fill in those of a bootstrap: the spread of its draws, with Hesterberg's factor for few clusters.
+
+    Where upsets are too rare for resamples, they are the sandwich's.
+    """
     if spread.evidence is None:
         return
     for piece in pieces(spread):
         for j in map(int, piece):
             reference = np.array([j])
-            trusted = np.array([i != j and not spread.why_not(int(i), reference) for i in piece])
+            reasons = [spread.why_not(int(i), reference) for i in piece]
+            trusted = np.array([i != j and not reason for i, reason in zip(piece, reasons, strict=True)])
             worth = np.minimum(spread.worth[piece], spread.worth[j])
             free = np.maximum(np.minimum(worth - 1.0, spread.evidence.dof(piece, reference)[1]), 1.0)
             variance = covariance[piece, piece] + covariance[j, j] - 2.0 * covariance[piece, j]
             wide = np.sqrt(np.maximum(variance, 0.0) * (free + 1.0) / free)
             error[piece, j], dof[piece, j] = np.where(trusted, wide, np.inf), free
+            rare = np.array([reason == "rare" for reason in reasons]) & (piece != j)
+            if spread.sandwiched is not None and rare.any():
+                judged = spread.sandwiched.evidence.judge(spread.sandwiched.covariance, piece, reference)
+                own = np.where(judged.trusted, np.sqrt(judged.variance), np.inf)
+                error[piece[rare], j], dof[piece[rare], j] = own[rare], judged.dof[rare]
+                skew[piece[rare], j] = judged.skew[rare]
 
 
 def _judged(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -1,7 +1,7 @@
 """How far the ends of an interval lie from an estimate that rare upsets make: not alike on both sides.
 
 Of 79 wins in 80 the log-odds are 4.4 with a standard error of 1.0, and nothing that is symmetric about them holds what
-it promises: one upset more or less moves the estimate a standard error down, and without end up (Hauck & Donner 1977).
+it promises: an upset more or less moves the estimate by a standard error down, without end up (Hauck & Donner 1977).
 The log of a Poisson count x is the pattern of it: its score has the skewness 1 / sqrt(x), and only by that does its
 likelihood differ from a normal one. So a contrast of skewness g gets the interval that a count of 1 / g^2 has, in
 standard errors, by the modified signed root of the likelihood ratio (Barndorff-Nielsen 1986):

@@ -1,5 +1,4 @@
-"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, AlpacaEval's, or `winrate`'s
-table."""
+"""Leaderboards from files: our ``leaderboard.json``, `model,rating,lower,upper`, AlpacaEval's, or the table of `winrate`."""
 
 from __future__ import annotations
 
