@@ -11,9 +11,11 @@ from rich.console import Console
 from arenaloop.terminal import counted, figure, plain, say, show_whole, span, table
 
 
-def said(text: str, *, style: str | None = None, colours: bool = False, **folded: bool) -> str:
+def said(
+    text: str, *, style: str | None = None, fold: bool = False, on_screen: bool = False, colours: bool = False
+) -> str:
     file = io.StringIO()
-    say(Console(file=file, width=20, force_terminal=colours), text, style=style, **folded)
+    say(Console(file=file, width=20, force_terminal=colours), text, style=style, fold=fold, on_screen=on_screen)
     return file.getvalue()
 
 
@@ -46,8 +48,8 @@ def test_a_line_is_folded_only_where_asked() -> None:
 
 def test_what_a_terminals_line_does_not_hold_goes_on_set_in() -> None:
     text = "  out: three models · 40 prompts · 模型模型模型模型"
-    for folded in ({"fold": True}, {"on_screen": True}):
-        lines = said(text, colours=True, **folded).splitlines()
+    for fold in (True, False):
+        lines = said(text, colours=True, fold=fold, on_screen=not fold).splitlines()
         assert lines == ["  out: three models", "    · 40 prompts ·", "    模型模型模型模型"]
     assert said(text, on_screen=True) == text + "\n"
     assert said("short", on_screen=True, colours=True) == "short\n"

@@ -36,7 +36,6 @@ from arenaloop.ratings.student import t_quantile
 __all__ = ["MOST_JUDGES", "JudgeFit", "Reliability", "fit_reliability"]
 
 MOST_JUDGES = 200
-_COLUMNS = ("a", "b", "score_a", "weight", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,8 @@ def fit_reliability(
     if cluster == "prompt" and battles.cluster is None:
         raise ValueError("no prompt ids to cluster by: use cluster='battle'")
     prompts = cluster == "prompt"
-    rated, of_vote = battles, np.arange(len(battles))
+    rated: Battles = battles
+    of_vote: IntArray = np.arange(len(battles))
     if equal is not None and equal.any():
         rated, of_vote = _tied(battles, equal, judge < J)
     plain = fit(rated)
@@ -157,12 +157,20 @@ def _tied(battles: Battles, equal: BoolArray, judged: BoolArray) -> tuple[Battle
     Where others were given from both seats there are two of these, which as many weigh.
     """
     _, both = repeats(battles.rows(judged & ~equal))
-    of_vote = np.arange(len(battles))
+    of_vote: IntArray = np.arange(len(battles))
     if both:
         of_vote = np.concatenate([of_vote, np.flatnonzero(equal)])
-    own = {name: None if (column := getattr(battles, name)) is None else column[of_vote] for name in _COLUMNS}
-    own["score_a"] = np.where(equal, 0.5, battles.score_a)[of_vote]
-    return replace(battles, **own, covariates={}, voter=None, tag=None), of_vote
+    return replace(
+        battles,
+        a=battles.a[of_vote],
+        b=battles.b[of_vote],
+        score_a=np.where(equal, 0.5, battles.score_a)[of_vote],
+        weight=None if battles.weight is None else battles.weight[of_vote],
+        cluster=None if battles.cluster is None else battles.cluster[of_vote],
+        covariates={},
+        voter=None,
+        tag=None,
+    ), of_vote
 
 
 def _separated(plain: BradleyTerry) -> BoolArray:
