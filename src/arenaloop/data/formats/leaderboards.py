@@ -1,4 +1,4 @@
-"""Leaderboards from files: our ``leaderboard.json``, `model,rating,lower,upper`, AlpacaEval's, or the table of `winrate`."""
+"""Leaderboards from files: our ``leaderboard.json``, a CSV of ratings, AlpacaEval's, or the table of `winrate`."""
 
 from __future__ import annotations
 
