@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from statistics import mean
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from small_recipe import settings
 
 from arenaloop.config import GuardSettings, validate
 from arenaloop.errors import ConfigError
+from arenaloop.ratings.rates import clustered_rate
 from arenaloop.recipes.guards import View, Watched, best, change, commonest, distinct, rate, stop
 
 RULES = GuardSettings()
@@ -72,14 +74,27 @@ def test_a_rate_and_its_error_by_hand() -> None:
     # 1, 0, 1, 1 of one battle each: share 3/4, residuals 1/4, -3/4, 1/4, 1/4 over 4 decided;
     # sum of squares (3/16 + 9/16) / 16 = 3/64, times 4/3 = 1/16
     found = rate(view(1, 0, 1, 1))
-    assert found == (0.75, pytest.approx(0.25))
     assert found is not None
-    assert found.to_json() == {"win_rate": 0.75, "lower": pytest.approx(0.75 - 0.49, abs=1e-4), "upper": 1.0}
+    assert found[:2] == (0.75, pytest.approx(0.25))
+    score = clustered_rate(np.array([1.0, 0.0, 1.0, 1.0]), np.ones(4), np.arange(4))
+    assert found.to_json() == {"win_rate": 0.75, "lower": score.lower, "upper": score.upper}
     # two battles weigh twice: (2 + 0) / 3; residuals 2 - 4/3, 0 - 2/3, over 3, squared: 4/81 + 4/81, times 2
-    assert rate({"p": (2.0, 2), "q": (0.0, 1)}) == (pytest.approx(2 / 3), pytest.approx(4 / 9))
+    unequal = rate({"p": (2.0, 2), "q": (0.0, 1)})
+    assert unequal is not None
+    assert unequal[:2] == (pytest.approx(2 / 3), pytest.approx(4 / 9))
     assert rate({}) is None
     assert rate({"p": (0.0, 0)}) is None
-    assert rate(view(1)) == (1.0, None)
+    assert rate(view(1)) == (1.0, None, None, None)
+
+
+def test_few_prompts_have_an_interval_of_some_width_at_the_edges() -> None:
+    share = rate(view(*[1] * 9))
+    assert share is not None
+    assert share.lower is not None
+    assert share.upper == 1.0
+    assert share.lower < 0.7
+    two = [Watched("a", held_out=view(0, 0)), Watched("b", held_out=view(1, 1))]
+    assert best(two).alike == ["a"]  # both prompts of two are no proof
 
 
 def test_a_change_is_paired() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from arenaloop.arena.pairings import Summary
 from arenaloop.recipes.observer import Observer
-from arenaloop.recipes.stage import StageResult, Stages
+from arenaloop.recipes.stage import StageResult, Stages, run_seconds
 from arenaloop.store import Store
 from arenaloop.types import content_hash
 
@@ -159,11 +159,38 @@ def test_a_stages_time_is_that_of_all_its_invocations(tmp_path: Path, monkeypatc
             with pytest.raises(KeyboardInterrupt):
                 stages.once("one", "inputs", partial(work, stages))
         stages = Stages(store, tmp_path, Observer())
-        other = stages.once("one", "other inputs", whole)
         done = stages.once("one", "inputs", whole)
+        other = stages.once("one", "other inputs", whole)
         assert other.cpu_seconds is not None
         assert done.cpu_seconds is not None
         assert 0.05 <= other.cpu_seconds < 0.15 <= done.cpu_seconds
         assert done.seconds >= done.cpu_seconds
         assert StageResult.of(done.to_json()) == done
         assert stages.once("one", "inputs", stopped) == done  # it has finished: nothing is added
+
+
+def test_a_stages_time_does_not_depend_on_settings_that_changed_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained once and evaluated under several settings: one time, that of all of it; new weights begin anew."""
+    clock = [100.0]
+    monkeypatch.setattr("arenaloop.recipes.stage.time.monotonic", lambda: clock[0])
+
+    def work(seconds: float, content: str) -> StageResult:
+        clock[0] += seconds
+        weights(tmp_path / "checkpoints" / "one", content)
+        return StageResult("base", rows=2, steps=1)
+
+    with Store(tmp_path / "arena.db") as store:
+        stages = Stages(store, tmp_path, Observer())
+        told = [
+            stages.once("one", inputs, lambda: work(seconds, content)).seconds  # noqa: B023 - called at once
+            for inputs, seconds, content in [
+                ("a", 40.0, "w"), ("b", 2.0, "w"), ("a", 99.0, "w"), ("b", 99.0, "w"), ("c", 7.0, "v"),
+            ]
+        ]  # fmt: skip
+        assert told == pytest.approx([40.0, 42.0, 42.0, 42.0, 7.0])
+        clock[0] += 5.0
+        assert stages.seconds() == pytest.approx(54.0)
+        assert run_seconds(store) == pytest.approx(54.0)
+        assert Stages(store, tmp_path, Observer()).seconds() == pytest.approx(54.0)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 
 from arenaloop.config import DPOSettings, SFTSettings
 from arenaloop.errors import ConfigError
+from arenaloop.train import run
 from arenaloop.train.methods import training
 from arenaloop.train.run import TrainingRun
 
@@ -53,6 +56,25 @@ def unbroken(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "unbroken"
     train_sft(start, ROWS, out)
     return out
+
+
+class Interrupting:
+    """A file in which Ctrl-C comes at the write of one number."""
+
+    def __init__(self, file: BinaryIO, at: int) -> None:
+        self.file, self.at, self.writes = file, at, 0
+
+    def write(self, part: bytes) -> int:
+        self.writes += 1
+        if self.writes == self.at:
+            signal.raise_signal(signal.SIGINT)
+        return self.file.write(part)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def fileno(self) -> int:
+        return self.file.fileno()
 
 
 def interrupted(start: Path, out: Path, rows: Any = ROWS, train: Any = train_sft) -> Path:
@@ -213,3 +235,24 @@ def test_a_training_that_takes_anothers_place_says_so_and_by_what_they_differ(st
     training("sft", start, ROWS, tmp_path / "out", changed, seed=2, on_note=notes.append)
     [note] = notes
     assert note.endswith("this one takes its place (they differ in seed, learning_rate, epochs)")
+
+
+@pytest.mark.parametrize("at", [1, 2, 9, 40])
+def test_ctrl_c_while_a_checkpoint_is_written_is_an_interruption(
+    start: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """torch ends its archive on the way out, and complains that bytes are missing."""
+    whole = run._replacing
+
+    @contextmanager
+    def torn(path: Path) -> Iterator[BinaryIO]:
+        with whole(path) as file:
+            yield Interrupting(file, at) if path.name == "checkpoint.pt" else file  # type: ignore[misc]
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_replacing", torn)
+        with pytest.raises(KeyboardInterrupt):
+            train_sft(start, ROWS, out)
+    train_sft(start, ROWS, out)
+    assert same(out, unbroken)

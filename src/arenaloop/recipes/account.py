@@ -98,7 +98,7 @@ def finish(
         for key in ("prose", "tables", "curves"):
             more[key] += told.pop(key, [])
         more |= told
-    summary = write_summary(out, store, judged, cached, seed=plan.seed, **more)
+    summary = write_summary(out, store, judged, cached, seed=plan.seed, seconds=stages.seconds(), **more)
     finish_part(store, LEADERBOARD, LEADERBOARD)
     return Result(final.leaderboard, more["stages"], summary)
 

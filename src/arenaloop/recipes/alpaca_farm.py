@@ -219,6 +219,7 @@ def _evaluate(r: _Run) -> Result:
     more = compare(plan, arena.store, recipe, r.done, final.leaderboard, r.labels)
     more["tables"] += kept_table(r.stages.out)
     cached = arena.cached + r.stages.found + final.tally.cached
+    more["seconds"] = r.stages.seconds()
     summary = write_summary(r.stages.out, arena.store, judged, cached, seed=plan.seed, **more)
     finish_part(arena.store, LEADERBOARD, LEADERBOARD)
     return Result(final.leaderboard, more["stages"], summary)

@@ -13,7 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from arenaloop.config.guards import GuardSettings
+from arenaloop.ratings.paired_rates import clustered_difference
+from arenaloop.ratings.rates import clustered_rate
 
 __all__ = ["Best", "Stop", "View", "Watched", "best", "change", "commonest", "distinct", "rate", "stop"]
 
@@ -51,26 +56,29 @@ View = Mapping[str, tuple[float, int]]
 
 
 class Rate(NamedTuple):
-    """An estimate with its standard error; None where fewer than two prompts tell it."""
+    """An estimate with its standard error and, of a share, the ends of its 95 % interval; None of too few prompts."""
 
     value: float
     error: float | None
+    lower: float | None = None
+    upper: float | None = None
 
     def to_json(self) -> dict[str, float | None]:
-        """Of a share, with the ends of its 95 % interval."""
-        if self.error is None:
-            return {"win_rate": self.value, "lower": None, "upper": None}
-        lower, upper = self.value - _Z * self.error, self.value + _Z * self.error
-        return {"win_rate": self.value, "lower": max(0.0, lower), "upper": min(1.0, upper)}
+        """Of a share, with the ends of its interval."""
+        return {"win_rate": self.value, "lower": self.lower, "upper": self.upper}
 
 
 def rate(view: View) -> Rate | None:
     """Share of battles won; prompts are the clusters, as battles on one share an answer. None where none was decided.
 
-    The error is that of a ratio of sums over prompts (linearised): ``sum over prompts (won - value * decided)²``.
+    The error is that of a ratio of sums over prompts (linearised): ``sum over prompts (won - value * decided)²``; the
+    interval is the score's, see `clustered_rate`.
     """
     parts = _parts(view)
-    return None if parts is None else Rate(parts[0], _error(parts[1].values()))
+    if parts is None:
+        return None
+    found = clustered_rate(*_columns(view, view), np.arange(len(view)))
+    return Rate(parts[0], _error(parts[1].values()), found.lower, found.upper)
 
 
 def change(before: View, after: View) -> Rate | None:
@@ -80,6 +88,12 @@ def change(before: View, after: View) -> Rate | None:
         return None
     prompts = {**one[1], **two[1]}
     return Rate(two[0] - one[0], _error(two[1].get(p, 0.0) - one[1].get(p, 0.0) for p in prompts))
+
+
+def _columns(view: View, prompts: Iterable[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of each prompt the battles won and those decided, 0 where the view has none."""
+    won, decided = zip(*(view.get(prompt, (0.0, 0)) for prompt in prompts), strict=True)
+    return np.array(won, dtype=np.float64), np.array(decided, dtype=np.float64)
 
 
 def _parts(view: View) -> tuple[float, dict[str, float]] | None:
@@ -269,5 +283,7 @@ def _highest(stages: Sequence[Watched]) -> Watched | None:
 
 
 def _indistinct(other: View, first: View) -> bool:
-    found = change(other, first)
-    return found is None or found.error is None or found.value <= _Z * found.error
+    """Whether Newcombe's interval of the paired difference holds 0."""
+    prompts = {**other, **first}
+    found = clustered_difference(*_columns(first, prompts), *_columns(other, prompts), np.arange(len(prompts)))
+    return found.lower is None or found.lower <= 0

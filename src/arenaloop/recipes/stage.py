@@ -26,7 +26,7 @@ from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.store import Store
 from arenaloop.types import content_hash
 
-__all__ = ["Outline", "Result", "StageResult", "Stages"]
+__all__ = ["Outline", "Result", "StageResult", "Stages", "run_seconds"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class StageResult:
         figures: what was measured of the new model, by name; None where that could not be.
         selection: how battles became rows (`Selection.to_json`); None where nothing was selected.
         judged: counts over the stage's battles.
-        seconds, cpu_seconds: wall and processor time of all invocations that worked on it, with what they had to do
-            again; of one that was killed, but for its last seconds. Results of earlier versions have no processor time.
+        seconds, cpu_seconds: wall and processor time of all invocations that worked on it in its directory, with what
+            they had to do again and under whatever settings, as long as the weights are these; of one that was killed,
+            but for its last seconds. Results of earlier versions have no processor time.
         checkpoint: fingerprint of the trained weights.
         adopted: where they are from, if another trainer made them (`recipes.adopted`).
     """
@@ -103,8 +104,17 @@ class _Spent(NamedTuple):
 
 
 _ROOM = "stage times"
+_RUN = "run"
+"""the key of the whole run's time; stages' are their names, and hashes of their weights"""
 _BEAT = 5.0
 """seconds, at least, after which it is kept how long a stage has taken so far"""
+
+
+def run_seconds(store: Store) -> float:
+    """Wall time of all invocations of a directory's recipe, as far as it is kept."""
+    if (kept := store.note(_ROOM, _RUN)) is not None:
+        return float(_Spent(*kept).wall)
+    return sum(float(result.get("seconds") or 0.0) for _, result in store.stages())  # of an earlier version
 
 
 class _Beating(Observer):
@@ -153,6 +163,7 @@ class Stages:
         self.observer: Observer = _Beating(observer, self._beat)
         self.found = 0
         self.ledger = Ledger(store)
+        self._begun, self._before = _Spent.now(), _Spent(run_seconds(store))
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
         self._key, self._kept_at = "", 0.0
         self._adopted: list[str | None] = []  # weights that others made, and that later stages depend on
@@ -177,15 +188,16 @@ class Stages:
         stored = self.store.stage(name, key)
         # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
         if stored is not None and stored.get("checkpoint") == self._weights(name):
-            result = StageResult.of(stored)
+            result = self._with_times(name, key, StageResult.of(stored))
             self.found += result.judged.ok
         else:
             begin_part(self.store, name, key)
             with self.ledger.stage(name):
-                result, spent = self._timed(key, work)
+                result, spent = self._timed(name, work)
             result = replace(result, checkpoint=self._weights(name), seconds=spent.wall, cpu_seconds=spent.cpu)
+            result = self._with_times(name, key, result, spent)
             self.store.put_stage(name, key, result.to_json())
-            self.store.put_note(_ROOM, key, _Spent())
+            self.store.put_note(_ROOM, name, _Spent())
         if result.adopted is not None:
             self._adopted.append(result.checkpoint)
         if self.settings is not None:
@@ -194,10 +206,33 @@ class Stages:
         self.observer.done(name, result.to_json())
         return result
 
-    def _timed(self, key: str, work: Callable[[], StageResult]) -> tuple[StageResult, _Spent]:
+    def seconds(self) -> float:
+        """Wall time of all of the run's invocations up to now, which is kept."""
+        spent = _Spent.now().since(self._begun, self._before)
+        self.store.put_note(_ROOM, _RUN, spent)
+        return spent.wall
+
+    def _with_times(self, name: str, key: str, result: StageResult, spent: _Spent | None = None) -> StageResult:
+        """With the time of all work on the weights that a stage has, that which was just `spent` added."""
+        place = content_hash(name, result.checkpoint or key)
+        kept = self.store.note(_ROOM, place)
+        earlier = self._of_earlier_version(name, result.checkpoint) if kept is None else _Spent(*kept)
+        if spent is not None:
+            all_of_it = earlier or _Spent()
+            earlier = _Spent(all_of_it.wall + spent.wall, all_of_it.cpu + spent.cpu)
+            self.store.put_note(_ROOM, place, earlier)
+        return result if earlier is None else replace(result, seconds=earlier.wall, cpu_seconds=earlier.cpu)
+
+    def _of_earlier_version(self, name: str, weights: str | None) -> _Spent | None:
+        """What is told of a stage's work on its weights where that was kept by settings: the most of it."""
+        told = [one for known, one in self.store.stages() if known == name and one.get("checkpoint") == weights]
+        spent = [_Spent(one["seconds"], one["cpu_seconds"]) for one in told if one.get("cpu_seconds") is not None]
+        return max(spent, default=None) if weights is not None else None
+
+    def _timed(self, name: str, work: Callable[[], StageResult]) -> tuple[StageResult, _Spent]:
         """Work, and what all of it has taken; where it is broken off, that is kept."""
-        start, earlier = _Spent.now(), _Spent(*(self.store.note(_ROOM, key) or ()))
-        self._key, self._kept_at = key, start.wall
+        start, earlier = _Spent.now(), _Spent(*(self.store.note(_ROOM, name) or ()))
+        self._key, self._kept_at = name, start.wall
         self._clock = lambda: _Spent.now().since(start, earlier)
         try:
             return work(), self._clock()
@@ -212,9 +247,10 @@ class Stages:
             self._keep()
 
     def _keep(self) -> None:
-        if self._clock is not None:
-            self._kept_at = time.monotonic()
-            with suppress(StorageError):  # a full disk ends the run by itself
+        self._kept_at = time.monotonic()
+        with suppress(StorageError):  # a full disk ends the run by itself
+            self.seconds()
+            if self._clock is not None:
                 self.store.put_note(_ROOM, self._key, self._clock())
 
     def _weights(self, name: str) -> str | None:

@@ -23,7 +23,7 @@ from arenaloop.recipes.held_out_judge import WATCHING
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.self_rewarding_tables import drift_curves, drift_tables
-from arenaloop.recipes.stage import StageResult
+from arenaloop.recipes.stage import StageResult, run_seconds
 from arenaloop.recipes.under_way import LEADERBOARD, Begun, begun, plan_of
 from arenaloop.store import Store
 from arenaloop.terminal import counted
@@ -105,7 +105,7 @@ def write_standing(
         more["tables"] += drift_tables(results)
         more["curves"] += drift_curves(results)
     more["tables"] += kept_table(store.path.parent)
-    summary = write_summary(out, store, judged, 0, stopped=why, progress=told, **more)
+    summary = write_summary(out, store, judged, 0, stopped=why, progress=told, seconds=run_seconds(store), **more)
     return Standing(board, summary, told)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from arenaloop.ratings.paired_rates import clustered_difference
 from arenaloop.ratings.rates import clustered_rate
-from arenaloop.ratings.student import t_quantile
 
 __all__ = ["RIGHT_AT", "pair_report", "report_line"]
 
@@ -54,7 +54,9 @@ def pair_report(
     for name, each in right.items():
         rate = clustered_rate(each, np.ones(len(each)), cluster)
         report[name] = [rate.value, rate.lower, rate.upper]
-    report["over_likelihood"] = _mean(right["accuracy"] - right["accuracy_likelihood"], cluster)
+    whole = np.ones(len(scores))
+    over = clustered_difference(right["accuracy"], whole, right["accuracy_likelihood"], whole, cluster)
+    report["over_likelihood"] = [over.value, over.lower, over.upper]
     claimed, bins = _claimed(scores[:, 0] - scores[:, 1])
     report["calibration_error"] = [_calibration_error(claimed, right["accuracy"], bins)]
     for number in np.unique(bins):
@@ -86,16 +88,6 @@ def report_line(report: dict[str, list[float | None]]) -> str:
 
 def _right(values: Floats) -> Floats:
     return 0.5 + 0.5 * np.sign(values[:, 0] - values[:, 1])
-
-
-def _mean(values: Floats, cluster: npt.NDArray[np.intp]) -> list[float | None]:
-    """A mean with the interval of Student's t over clusters; without one where there are fewer than two."""
-    mean, clusters = float(values.mean()), int(cluster.max()) + 1
-    if clusters < 2:
-        return [mean, None, None]
-    sums = np.bincount(cluster, values - mean)
-    half = t_quantile(0.95, clusters - 1.0) * float(np.sqrt(clusters / (clusters - 1.0) * (sums @ sums))) / len(values)
-    return [mean, mean - half, mean + half]
 
 
 def _claimed(difference: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:

@@ -317,6 +317,9 @@ class TrainingRun:
             try:
                 torch.save(dict(content), file)
             except RuntimeError as error:  # torch's way to say that a file took no more bytes
+                earlier = error.__context__
+                if earlier is not None and not isinstance(earlier, Exception):
+                    raise earlier from None  # an interrupt amid the archive, which torch then cannot end as it should
                 raise OSError(first_line(error)) from error
 
 
