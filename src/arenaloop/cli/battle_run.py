@@ -87,7 +87,7 @@ def execute(
         with Store(out / ARENA, readonly=True) as there:
             run.claim(there, keep=False)
     if not replace:
-        refuse_leaving(out, settings, run.plan.prompt_ids)
+        refuse_leaving(out, settings, run.plan)
     for line in changed(out, settings):
         say(run.messages, f"note: {line}", fold=True)
     for directory in reuse:
