@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line, times
+from arenaloop.calls.costs import HumanLabel, cost_line, human_equivalent, human_line, times
 
 
 def test_a_thousand_labels_cost_what_alpacaeval_publishes() -> None:
@@ -54,3 +54,11 @@ def test_ratios_below_one_are_told_as_they_are() -> None:
     assert times(0.25) == "0.25×"
     assert times(3.68) == "3.7×"
     assert times(44.6) == "45×"
+
+
+def test_the_cost_is_told_in_money_or_else_in_tokens() -> None:
+    assert cost_line(400, 102_000, 0.07) == "400 calls · $0.07"
+    assert cost_line(1400, 102_000, 12.0, 0.011) == "1,400 calls · $12.00 (of which $0.011 estimated)"
+    assert cost_line(400, 102_000, None) == "400 calls · 102,000 tokens"
+    assert cost_line(1, 5, 0.0) == "1 call · $0"
+    assert cost_line(0, 0, None) == "no call"

@@ -198,6 +198,17 @@ def test_models_in_this_process_cost_nothing(recorded: list[Contestant]) -> None
     assert only(found, "contestant").calls == 60
 
 
+def test_a_judge_that_is_asked_for_a_label_alone_is_taken_to_write_that(recorded: list[Contestant]) -> None:
+    model = OpenAIModel("judge", "judge", "http://127.0.0.1:9/v1", price=PRICE)
+    found = only(estimate(make_plan(recorded, PairwiseJudge(model, template="alpaca_eval")), by_id(), None))
+    assert found.tokens_out == 360 * 2
+    assert found.tokens_out_most == 3 * 360 * 512  # the bound is that of any answer
+    assert any("a label of 2 tokens" in note for note in found.notes)
+    assert not any("half of" in note for note in found.notes)
+    by_logprob = only(estimate(make_plan(recorded, PairwiseJudge(model, verdict="logprob")), by_id(), None))
+    assert (by_logprob.tokens_out, by_logprob.tokens_out_most) == (360 * 2, 3 * 360 * 8)
+
+
 def test_missing_recorded_answers_ask_nothing(recorded: list[Contestant], tmp_path: Path) -> None:
     path = tmp_path / "few.json"
     path.write_text(json.dumps([{"instruction": PROMPTS[0].last_user, "output": "only this"}]))

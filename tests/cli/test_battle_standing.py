@@ -64,13 +64,58 @@ def test_fewer_prompts_take_battles_off(arenaloop: Command, out: Path) -> None:
     assert arenaloop("battle", *TWO, *WORLD).code == 0  # more prompts take nothing off
 
 
+def test_rules_that_take_verdicts_off_are_refused(arenaloop: Command, out: Path) -> None:
+    add = ["--add", "--model", "c=sandbox:clerk", "--out", "out"]
+    before = (out / "leaderboard.json").read_bytes()
+    for flags, told, keeps in (
+        (["--seats", "seeded"], "one seat of 6 battles (seats was both here, and is seeded)", "--seats"),
+        (["--pairs", "target:c"], "12 battles (pairs was all here, and is target:c)", "--pairs"),
+        (["--pairs", "optimal:4"], "up to 12 battles (pairs was all here, and is optimal:4)", "--pairs"),
+    ):
+        for more in ([], ["--dry-run"]):
+            refused = arenaloop("battle", *add, *flags, *more)
+            assert refused.code == 2
+            assert told in refused.lines[-1]
+            assert f"keep it with --add without {keeps} or another --out" in refused.lines[-1]
+    assert (out / "leaderboard.json").read_bytes() == before
+    allowed = arenaloop("battle", *TWO, *WORLD, "--seats", "seeded", "--replace")
+    assert allowed.code == 0
+    assert "note: seats was both here, and is seeded from now on" in " ".join(allowed.lines)
+    config = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(config.replace("seed: 0", "seed: 5"))
+    reseated = arenaloop("battle", *TWO, *WORLD, "--seats", "seeded", "--dry-run")
+    assert "battles (seed was 5 here, and is 0): this battle would take that off" in reseated.lines[-1]
+    (out / "config.yaml").write_text(config)
+    assert arenaloop("battle", "--add", "--seats", "both", "--out", "out").code == 0  # more seats take nothing off
+    assert arenaloop("battle", *TWO, *WORLD, "--pairs", "sample:5").code == 2
+
+
+def test_battles_of_one_seat_that_another_rule_drops_are_refused_and_losses_are_noted(
+    arenaloop: Command, out: Path
+) -> None:
+    file = out / "battles.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0] |= {"own_failure": "a", "reason": "refused", "verdicts": [], "score_a": None, "score_b": None}
+    rows[1]["verdicts"] = rows[1]["verdicts"][:1]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    noted = arenaloop("battle", *TWO, *WORLD, "--own-failure", "drop", "--dry-run")  # no verdict is behind a loss
+    assert noted.code == 0
+    assert "note: own_failure was loss here, and is drop from now on" in " ".join(noted.lines)
+    config = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(config.replace("drop_battle", "use_one"))
+    refused = arenaloop("battle", *TWO, *WORLD, "--dry-run")
+    assert "1 battle that one seat decided (one_seat_failed was use_one here, and is drop_b" in refused.lines[-1]
+    kept = arenaloop("battle", *TWO, *WORLD, "--one-seat-failed", "use_one", "--dry-run")
+    assert kept.code == 0
+
+
 def test_its_own_settings_are_a_battle(arenaloop: Command, out: Path) -> None:
     before = verdicts(out)
     again = arenaloop("battle", "out/config.yaml", "--json")
     assert again.code == 0
     assert json.loads(again.out)["battles_decided"] == 12
     assert verdicts(out) == before
-    assert arenaloop("battle", "out/config.yaml", "--model", "c=sandbox:clerk", "--seats", "seeded").code == 0
+    assert arenaloop("battle", "out/config.yaml", "--model", "c=sandbox:clerk", "--merge", "agree_or_tie").code == 0
     assert board(out) == {"a", "b", "c"}
 
 
@@ -143,6 +188,8 @@ def test_another_model_or_judge_of_a_known_name_is_said(arenaloop: Command, out:
     assert "note: a was sandbox:scholar here, and is sandbox:clerk from now on" in told
     assert "note: the judge was sandbox:judge here, and is builtin:longest from now on" in told
     assert "b was" not in told
+    told = " ".join(arenaloop("battle", *TWO, *WORLD, "--template", "labels", "--dry-run").lines)
+    assert "note: the judge's template was pairwise here, and is labels from now on" in told
     (out / "config.yaml").write_text("models: [")
     assert arenaloop("battle", *TWO, *WORLD, "--dry-run").code == 0
 

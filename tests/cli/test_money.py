@@ -76,6 +76,9 @@ def test_a_dry_run_on_a_finished_directory_has_nothing_left(arenaloop: Command, 
     first = arenaloop(*command)
     assert first.code == 0
     assert first.lines[1].startswith("estimate: 12 calls")
+    summary = read(tmp_path / "out" / "summary.json")
+    tokens = summary["tokens_in"] + summary["tokens_out"]
+    assert f"this run took {summary['calls']} calls · {tokens:,} tokens" in first.out
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     result = arenaloop(*command, "--dry-run")
     assert result.lines[1].startswith("nothing left to ask")
@@ -99,6 +102,8 @@ def test_the_price_file_is_resolved_into_the_settings(arenaloop: Command, tmp_pa
     assert human["cheaper"] == pytest.approx(9.0 / summary["usd"])
     assert human["faster"] == pytest.approx(360.0 / summary["seconds"])
     assert any("6 labels by people: $9.00" in line for line in result.out.splitlines())
+    money = f"{summary['calls']} calls · ${summary['usd']:.2g}"
+    assert any(line.startswith(f"this run took {money}") for line in result.out.splitlines())
 
 
 @pytest.mark.parametrize(

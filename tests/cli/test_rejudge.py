@@ -88,7 +88,8 @@ def test_another_way_of_answering(arenaloop: Command, run: Path, mode: str) -> N
 def test_another_judge_takes_over_the_form_of_the_first(arenaloop: Command, run: Path, served: Any) -> None:
     served.answer = lambda body: "[[A>B]]"
     (run.parent / "other.yaml").write_text(f"spec: {served.url}#other\nprice: {{input: 1, output: 1}}\n")
-    assert arenaloop("rejudge", "run", "--judge", "other.yaml", "--template", "labels").code == 0
+    told = arenaloop("rejudge", "run", "--judge", "other.yaml", "--template", "labels")
+    assert told.code == 0
     result = arenaloop("rejudge", "run", "--judge", "other.yaml", "--template", "labels", "--json")
     document = json.loads(result.out)
     assert (document["judge"], document["calls"], document["flip_rate_after"]) == ("other", 0, 1.0)
@@ -98,6 +99,7 @@ def test_another_judge_takes_over_the_form_of_the_first(arenaloop: Command, run:
     summary = read(run / "rejudged" / "labels-other" / "summary.json")
     assert summary["usd"] == pytest.approx(summary["calls"] * 5e-6)
     assert summary["calls"] == len(served.heard)
+    assert f"{summary['calls']} calls · ${summary['usd']:.2g}" in told.out
 
 
 def test_no_option_reads_again_and_asks_nothing(arenaloop: Command, run: Path) -> None:

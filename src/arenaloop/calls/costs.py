@@ -20,6 +20,7 @@ __all__ = [
     "CROWD_WORKER",
     "HumanEquivalent",
     "HumanLabel",
+    "cost_line",
     "estimated_line",
     "human_equivalent",
     "human_line",
@@ -73,6 +74,23 @@ def human_equivalent(
     worked = None if human.seconds is None else labels * human.seconds
     cheaper, faster = (people / run if people and run else None for people, run in ((paid, usd), (worked, seconds)))
     return HumanEquivalent(labels, paid, worked, cheaper, faster)
+
+
+def cost_line(calls: int, tokens: int, usd: float | None, estimated: float = 0.0) -> str:
+    """What calls have cost, for people: ``400 calls · $0.07 (of which $0.01 estimated)``.
+
+    Args:
+        calls: requests sent.
+        tokens: that they read and wrote; told where the money is not known.
+        usd: None where a price is unknown.
+        estimated: the part of `usd` that no server has told.
+    """
+    if not calls:
+        return "no call"
+    if usd is None:
+        return f"{counted(calls, 'call')} · {counted(tokens, 'token')}"
+    part = f" (of which ${dollars(estimated)} estimated)" if estimated else ""
+    return f"{counted(calls, 'call')} · ${dollars(usd)}{part}"
 
 
 def estimated_line(usage: Usage) -> str:

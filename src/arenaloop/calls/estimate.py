@@ -3,10 +3,10 @@
 Counted is what the arena file lacks. Of many prompts some are looked at and the rest is taken to be like them; of the
 missing calls at most `sample` are rendered whole, as they would be sent. Characters become tokens by what stored calls
 of the same model and settings have shown, or else four to a token, which is marked. What a model will write is the mean
-of what it has written, or else half of what it may write. "At most" is a bound: every verdict is re-asked as often as
-it may be, every answer has ``max_tokens``, and every prompt as many tokens as a tokenizer can make of it, a token for
-each byte; where calls are stored, three standard errors more than these show. Standard errors are those of the sample's
-means.
+of what it has written, or else half of what it may write, or of judges the label where it is all that they are asked
+for (`judges.brief`). "At most" is a bound: every verdict is re-asked as often as it may be, every answer has
+``max_tokens``, and every prompt as many tokens as a tokenizer can make of it, a token for each byte; where calls are
+stored, three standard errors more than these show. Standard errors are those of the sample's means.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from arenaloop.calls.speeds import PROBE, measured, stored_speed
 from arenaloop.calls.turns import TurnUnit
 from arenaloop.calls.units import Planned, Unit, Who
 from arenaloop.errors import ConfigError
+from arenaloop.judges.brief import label_tokens
 from arenaloop.models.base import ChunkedModel
 from arenaloop.models.billing import token_limit
 from arenaloop.models.openai_wire import Price
@@ -154,7 +155,8 @@ class _Role(_Sampler):
         along: answers that come with others' calls.
         sent: characters and tokens of each stored request whose tokens were told. `tokens_out`: of each stored answer.
         per_token, per_token_error: characters to a token, and the relative standard error.
-        answer: characters of an answer to come: as those it gave, or half of what it may write.
+        label: tokens of an answer that is a label and nothing else; None of others.
+        answer: characters of an answer to come: as those it gave, or what it is taken to write.
         out_most: the most tokens of an answer; None without a limit.
     """
 
@@ -170,6 +172,7 @@ class _Role(_Sampler):
             self.who, self.reask, self.model, sampling = one.who, 0, one.model, EMBEDDED
         else:
             self.who, self.reask, self.model, sampling = ("contestant", one.name), 0, one.asked, one.sampling
+        self.label = label_tokens(one.judge) if isinstance(one, AskedJudge) else None
         self.local = isinstance(self.model, ChunkedModel)
         self.speed = None if store is None else stored_speed(store, self.model)
         self.limit, self.along = token_limit(self.model, sampling), 0
@@ -184,9 +187,13 @@ class _Role(_Sampler):
             self.tokens_out.append(tokens_out)
             written += characters
         self.per_token, self.per_token_error = ratio_of(self.sent) if self.sent else (CHARACTERS_PER_TOKEN, 0.0)
-        self.answer = written / len(self.tokens_out) if written else sampling.max_tokens / 2 * self.per_token
+        self.answer = written / len(self.tokens_out) if written else self._untold(sampling.max_tokens) * self.per_token
         longest = max(self.tokens_out, default=0)  # a server may pass the limit
         self.out_most = None if self.limit is None else max(self.limit, longest)
+
+    def _untold(self, most: int) -> float:
+        """The tokens of an answer of a model that has written none yet, of `most` that it may have."""
+        return most / 2 if self.label is None else min(self.label, most)
 
     def _tokens_most(self, unit: Unit, rendered: int) -> float:
         """The most tokens that a unit's prompt can be."""
@@ -253,8 +260,10 @@ class _Role(_Sampler):
             tokens_out, out_error = round(answers * mean), round(answers * error)
         else:
             most = 1024 if limit is None else limit
-            tokens_out = round(answers * most / 2)
-            if most:  # embeddings are no tokens
+            tokens_out = round(answers * self._untold(most))
+            if self.label is not None:
+                notes.append(f"answers are taken to be a label of {self.label} tokens; a model that thinks writes more")
+            elif most:  # embeddings are no tokens
                 notes.append(f"answers are taken to be half of the {most:,} tokens that they may have")
         if not self.sent:
             notes.append(f"about: {CHARACTERS_PER_TOKEN:g} characters are taken for a token")

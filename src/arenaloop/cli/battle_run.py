@@ -26,7 +26,7 @@ from arenaloop.arena.tournament import Tournament, run_tournament, unasked, writ
 from arenaloop.audit.suspects import Suspect, flag_counts, suspects, suspicious_line
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.budget import Budget, require_prices
-from arenaloop.calls.costs import HumanLabel, estimated_line, human_equivalent, human_line
+from arenaloop.calls.costs import HumanLabel, cost_line, estimated_line, human_equivalent, human_line
 from arenaloop.calls.engines.chosen import using
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.progress import Tally
@@ -42,7 +42,7 @@ from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
 from arenaloop.specs import contestant, judge, load_prompts, self_preference
-from arenaloop.store import Store
+from arenaloop.store import Store, Usage
 from arenaloop.store.counts import commonest_error, unread_example
 from arenaloop.store.merge import merge
 from arenaloop.terminal import counted, say
@@ -87,7 +87,7 @@ def execute(
         with Store(out / ARENA, readonly=True) as there:
             run.claim(there, keep=False)
     if not replace:
-        refuse_leaving(out, settings, run.plan.prompt_ids)
+        refuse_leaving(out, settings, run.plan)
     for line in changed(out, settings):
         say(run.messages, f"note: {line}", fold=True)
     for directory in reuse:
@@ -322,7 +322,7 @@ class _BattleRun:
             if as_json:
                 sys.stdout.write(json.dumps(summary, indent=2) + "\n")
             elif result.leaderboard.battles:
-                _print_result(result, report)
+                _print_result(result, report, store.usage())
             else:
                 say(self.messages, f"no battle decided of {self.plan.battles:,}")
 
@@ -352,7 +352,7 @@ class _BattleRun:
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
-            _print_result(result, report, people)
+            _print_result(result, report, usage, people)
         if line := estimated_line(usage):
             self._say(line)
         if line := suspicious_line(flagged):
@@ -389,7 +389,7 @@ class _BattleRun:
         say(self.messages, line, on_screen=True)
 
 
-def _print_result(result: Tournament, report: str, people: dict[str, Any] | None = None) -> None:
+def _print_result(result: Tournament, report: str, usage: Usage, people: dict[str, Any] | None = None) -> None:
     """The leaderboard and what goes with it; without `people`, of a run that is not through."""
     console = Console()
     result.leaderboard.show(console)
@@ -403,6 +403,8 @@ def _print_result(result: Tournament, report: str, people: dict[str, Any] | None
         if isinstance(shares[key], float)
     )
     say(console, rates, style="dim", fold=True)
+    cost = cost_line(usage.calls, usage.tokens_in + usage.tokens_out, usage.usd, usage.usd_estimated)
+    say(console, f"so far {cost}" if people is None else f"this run took {cost}", style="dim", fold=True)
     if people is not None and (line := human_line(people)):
         say(console, line, style="dim", fold=True)
     say(console, report, style="dim")

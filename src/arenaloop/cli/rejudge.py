@@ -202,7 +202,7 @@ def rejudge(
             return
         own = {"judge": judging, **allowed, **({} if shard is None else {"shard": str(shard)})}
         write_settings(out, settings.model_copy(update=own))
-        anchor = getattr(settings, "anchor", None)
+        anchor, before = getattr(settings, "anchor", None), store.usage()
         try:
             with Watch(messages, "rejudge", expected) as watch:
                 result = judge_again(
@@ -223,12 +223,13 @@ def rejudge(
             write_stopped(plan, store, out, stop, messages, anchor, **more)
             raise
         say_notices(messages, store)
+        spent = store.usage()
         error = commonest_error(store) if result.undecided else None
         unread = unread_example(store) if result.undecided else None
     if as_json:
         sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
     else:
-        _print(result)
+        _print(result, spent.tokens_in + spent.tokens_out - before.tokens_in - before.tokens_out)
     if result.undecided and ask:
         say_undecided(messages, json.loads(read_regular(out / "summary.json")), error, unread)
     elif result.undecided:
@@ -349,9 +350,11 @@ def _wanted(
     return names, {prompt_id: plan.on(prompt_id) for prompt_id in own if plan.on(prompt_id)}
 
 
-def _print(result: Rejudged) -> None:
+def _print(result: Rejudged, tokens: int) -> None:
+    """The comparison; `tokens` are those that were read and written for it now."""
     from rich.console import Console
 
+    from arenaloop.calls.costs import cost_line
     from arenaloop.terminal import counted, figure, say, table
 
     console = Console()
@@ -362,15 +365,15 @@ def _print(result: Rejudged) -> None:
     share, lower, upper = (figure(value, ".1%") for value in (moved.value, moved.lower, moved.upper))
     known = f"{share}, 95 % interval {lower} to {upper}"
     words = ", ".join(f"{kind.replace('_to_', '→')} {count:,}" for kind, count in kinds.items())
-    calls = "no call" if not result.tally.calls else counted(result.tally.calls, "call")
-    cost = "" if not result.tally.usd else f", ${result.tally.usd:,.2f}"
+    tally = result.tally
+    cost = cost_line(tally.calls, tokens, tally.usd, tally.usd_estimated)
     reread = f" · {counted(result.reread, 'stored text')} read otherwise" if result.reread else ""
     for line in (
         f"{counted(result.compared, 'battle')} compared · {sum(kinds.values()):,} moved ({known}): {words}",
         f"decided {result.decided_before:,} → {result.decided_after:,} of {result.wanted:,} · flips between seats "
         f"{figure(result.flip_rate_before, '.1%')} → {figure(result.flip_rate_after, '.1%')}",
         f"Spearman of the ratings {figure(result.spearman, '.3f')} · largest change of rank "
-        f"{figure(result.largest_rank_change, 'd')} · {calls}{cost}{reread}",
+        f"{figure(result.largest_rank_change, 'd')} · {cost}{reread}",
         f"{result.directory}",
     ):
         say(console, line, on_screen=True)

@@ -45,7 +45,7 @@ from arenaloop.types import Prompt, Response, content_hash
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_names"]
+__all__ = ["JudgeTemplate", "fill", "layout_of", "load_template", "template_names", "words_of"]
 
 
 _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
@@ -397,6 +397,12 @@ def fill(
     if template.plain and (skeleton := _skeleton(template, shape, len(texts))) is not None:
         return skeleton(texts)
     return _filled(template, shape, texts)
+
+
+def words_of(template: JudgeTemplate, mode: VerdictMode = "text", *, explain: bool = False) -> str:
+    """A template's own words, as a judge reads them around one turn's texts."""
+    material = next(_trials(template.layout))
+    return _filled(template, (mode, explain, material.sizes, material.roles), [_TAG, *("" for _ in material.texts)])
 
 
 # ---------------------------------------------------------------------- trying
