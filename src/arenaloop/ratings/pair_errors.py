@@ -136,8 +136,8 @@ def _bounded(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tup
         alone = _apart(inverse @ evidence.independent[block] @ inverse)
         trusted &= variance > 0.1 * alone
         variance = np.where((1.0 - 2.33 * np.sqrt(2.0 / backing)) * alone > variance, alone, variance)
-    each, third = judged.variance, judged.skew * judged.variance**1.5
-    both = np.maximum(each[:, None] + each[None, :], 1e-300)
+    spreads, third = judged.variance, judged.skew * judged.variance**1.5
+    both = np.maximum(spreads[:, None] + spreads[None, :], 1e-300)
     skew = (third[:, None] - third[None, :]) / both**1.5
     return np.where(trusted, np.sqrt(np.maximum(variance, 0.0)), np.inf), dof, skew
 
