@@ -258,6 +258,7 @@ def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> list[str
 
 def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:
     """Which rule stopped the training, if one did, and which checkpoint is the run's result."""
+    from arenaloop.recipes.guards import LAST
     from arenaloop.terminal import say, span
 
     if stopped := (summary.get("guards") or {}).get("stopped"):
@@ -270,7 +271,10 @@ def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None
         interval = "" if lower is None and upper is None else f" ({span(lower, upper, '.1f')})"
         wins = f", {100 * share:.1f} % of battles won{interval}"
     alike = f"; cannot be told from {', '.join(best['alike'])}" if best["alike"] else ""
-    say(console, f"best: {best['stage']} by {best['by']}{wins}{alike}", fold=True)
+    if best["by"] == LAST:
+        say(console, f"last: {best['stage']} (nothing held out to choose by)", fold=True)
+    else:
+        say(console, f"best: {best['stage']} by {best['by']}{wins}{alike}", fold=True)
     say(console, f"checkpoint: {out / best['path']}")
 
 
