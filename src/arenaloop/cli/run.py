@@ -301,9 +301,12 @@ def _print_outline(
         pass
     elif costs is None:
         left = [one for one in outline.calls if not (LEADERBOARD in before.through or one[0] in before.through)]
+        left = [(name, prompts, max(0, n - before.stored.get(name, 0))) for name, prompts, n in left]
         calls = sum(n for _, _, n in left)
         if left:
-            say(console, f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):", fold=True)
+            what = "left, " if before.through or any(before.stored.values()) else ""
+            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once):"
+            say(console, f"  {told}", fold=True)
         for name, prompts, n in left:
             say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members
