@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +43,12 @@ def document(out: Path, name: str) -> dict[str, Any]:
 
 def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_path: Path) -> None:
     recipe, out = written(tmp_path, ARENA), tmp_path / "out"
+    begun_with: list[str] = []
 
     def run(calls: int, code: int = 4) -> dict[str, Any]:
         result = arenaloop("run", recipe, "--out", "out", "--set", f"budget_calls={calls}", "--json")
         assert result.code == code, result.lines
+        begun_with.append(" ".join(" ".join(result.lines).split()))
         found = json.loads(result.out)
         assert found == document(out, "summary.json")
         return dict(found)
@@ -69,7 +72,12 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     for name in RESULTS:  # as if it had been killed
         (out / name).unlink()
     _others_read(arenaloop, out)
+    before = begun_with[0]
     final = run(1_000, 0)
+    at_most, left = (int(re.findall(r"at most ([\d,]+) judge calls", one)[0]) for one in (before, begun_with[-1]))
+    assert 0 < left < at_most
+    assert "(left, equal pairs of texts are asked once)" in begun_with[-1]
+    assert "(equal pairs of texts are asked once)" in before
     assert "progress" not in final
     assert "stopped" not in final
     assert not any("not finished" in note for note in document(out, "leaderboard.json")["notes"])

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
+from arenaloop.cli.run import _say_result
 from arenaloop.config import RecipeSettings
 from arenaloop.specs.recipes import RECIPES
 from arenaloop.store import Store
@@ -332,3 +334,19 @@ def test_a_battles_own_config_is_run_as_that_battle(arenaloop: Command, tmp_path
     assert first == second
     assert json.loads(again.out)["battles_decided"] == 6
     assert arenaloop("run", "first/config.yaml", "--set", "pairs=none").code == 2
+
+
+def test_without_anything_held_out_no_stage_is_called_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    best = {
+        "stage": "DPO-I1",
+        "path": "checkpoints/DPO-I1",
+        "win_rate": None,
+        "lower": None,
+        "upper": None,
+        "alike": [],
+    }
+    for by in ("last stage", "validation"):
+        _say_result(Console(), {"best": {**best, "by": by}}, Path("runs/x"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "last: DPO-I1 (nothing held out to choose by)"
+    assert lines[2] == "best: DPO-I1 by validation"

@@ -91,6 +91,11 @@ def test_how_a_run_is_run_and_an_adopted_model_are_not_blamed_on_settings(out: P
     (table,) = kept_table(run)
     assert table["rows"][0][-1] == 'made by: "this run", now "another trainer (adopted)"'
     assert table["note"].endswith("; where an adopted model stands, once that is removed.")
+    further = out.with_name(f"{out.name}.{'c' * 8}")
+    trained(further, "c" * 64)
+    (further / "stage.json").write_text(json.dumps({"settings": {"sft": {"epochs": 3}}}))
+    (table,) = kept_table(run)
+    assert [row[-1].partition("; ")[2] for row in table["rows"]] == ["sft.epochs: 1", "sft.epochs: 3"]
 
 
 def test_adapters_follow_an_adopted_model_that_is_replaced(out: Path, tmp_path: Path) -> None:

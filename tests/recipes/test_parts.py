@@ -14,14 +14,15 @@ from arenaloop.arena.matchmaking import all_pairs
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.answers import Contestant
 from arenaloop.calls.recorded import match_recorded
-from arenaloop.config import JudgedSettings, JudgeSettings, ModelSettings, validate
+from arenaloop.config import DPOSettings, JudgedSettings, JudgeSettings, ModelSettings, validate
 from arenaloop.data.selection import sft_rows
 from arenaloop.errors import ConfigError
 from arenaloop.judges.builtin import BuiltinJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.models.scripted import ScriptedModel
-from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, record, score, vet
+from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.parts import Arena, answer, battle, prompt_scores, record, score, train, vet
 from arenaloop.recipes.parts import validate as validate_stage
 from arenaloop.sandbox.judge import read_answer_prompt
 from arenaloop.specs import contestant as build
@@ -139,6 +140,20 @@ def test_what_cannot_be_read_is_left_out_and_never_0(arena: Arena) -> None:
     answers = [(PROMPTS[0], response(PROMPTS[0], "mute")), (PROMPTS[1], response(PROMPTS[1], "fine"))]
     assert score(arena, who, answers, votes=3) == [MeanScore(None, 0), MeanScore(3.5, 2)]
     assert len(heard) == 3 * 3 + 2 + 3
+
+
+def test_an_adopted_stage_says_that_its_settings_do_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"from": "theirs", "weights": "a" * 64}
+    monkeypatch.setattr("arenaloop.recipes.parts.adopted", lambda _: told)
+    notes: list[str] = []
+    heard = Observer()
+    monkeypatch.setattr(heard, "note", notes.append)
+    out = tmp_path / "checkpoints" / "DPO-I1"
+    assert train("dpo", "start", [], out, DPOSettings(beta=0.2), seed=0, observer=heard).adopted == told
+    assert notes == [
+        "DPO-I1: adopted from theirs (weights aaaaaaaaaaaa), not trained here: the settings of its training (dpo) "
+        "change nothing of it"
+    ]
 
 
 def response(prompt: Prompt, text: str) -> Response:

@@ -151,6 +151,25 @@ def test_a_launched_training_is_that_of_this_process_and_asks_the_run_for_scores
     assert all(bool((first[name] == second[name]).all()) for name in first)
 
 
+def test_of_a_training_that_is_through_nothing_is_started(start: Path, tmp_path: Path) -> None:
+    own, launch = SFTSettings(epochs=1, threads=1), settings(command="/nowhere/srun {command}")
+    done = training("sft", start, ROWS, tmp_path / "SFT-I1", own, seed=3)
+
+    def again(seed: int, **changes: Any) -> Any:
+        folder, changed = tmp_path / "launch" / "SFT-I1", own.model_copy(update=changes)
+        told: list[str] = []
+        return launched(
+            launch, folder, "sft", start, ROWS, tmp_path / "SFT-I1", changed, seed=seed,
+            on_step=lambda *_: None, on_note=told.append,
+        )  # fmt: skip
+
+    assert again(3) == done
+    assert again(3, log_every=2) == done
+    assert not (tmp_path / "launch").exists()
+    with pytest.raises(ConfigError, match="/nowhere/srun cannot be started"):
+        again(4)
+
+
 # ------------------------------------------------------------------ how they end
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from arenaloop.judges.jury import Decider
 from arenaloop.models.secrets import without_secrets
 from arenaloop.recipes.kept import HOW_RUN
 from arenaloop.recipes.stage import Outline
-from arenaloop.recipes.standing import Standing, write_standing
+from arenaloop.recipes.standing import Standing, stored_calls, write_standing
 from arenaloop.recipes.under_way import LEADERBOARD, begin, begun
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
@@ -51,21 +52,27 @@ class Before(NamedTuple):
         through: names of what is.
         told: the same in words.
         finished: all is through and every battle decided.
+        stored: verdicts that are decided of the part that was begun last, by its name.
     """
 
     through: Collection[str] = ()
     told: str = ""
     finished: bool = False
+    stored: Mapping[str, int] = MappingProxyType({})
 
 
 def done_before(plan: Outline, built: object, settings: RecipeSettings, store: Store | None, out: Path) -> Before:
     """How far a directory's recipe is already."""
     at = None if store is None else begun(store)
-    if at is None or at.settings != _decided_by(built, settings) or not at.through:
+    if store is None or at is None or at.settings != _decided_by(built, settings):
         return Before()
+    stored = stored_calls(store, _judges(built))
+    if not at.through:
+        return Before(stored=stored)
     done = [name for name in plan.stages if name in at.through]
     if LEADERBOARD not in at.through:
-        return Before(at.through, f"{len(done)} of {counted(len(plan.stages), 'stage')} are through")
+        told = f"{len(done)} of {counted(len(plan.stages), 'stage')} are through"
+        return Before(at.through, told, stored=stored)
     battles = "all battles"
     with suppress(OSError, ValueError, LookupError, TypeError):
         summary = json.loads(read_regular(out / "summary.json"))
@@ -77,6 +84,11 @@ def done_before(plan: Outline, built: object, settings: RecipeSettings, store: S
         battles = f"all {counted(wanted, 'battle')}"
     stages = f"all {counted(len(plan.stages), 'stage')} through"
     return Before(at.through, f"{stages} · {battles} decided · nothing to ask", finished=True)
+
+
+def _judges(built: object) -> list[Decider]:
+    """The judges of a recipe, who decides the leaderboard first."""
+    return [one for name in ("judge", "held_out_judge") if (one := getattr(built, name, None)) is not None]
 
 
 def write_recipe_standing(
@@ -104,7 +116,7 @@ def stop_recipe(
     if isinstance(stop, StorageError):
         return
     why = without_secrets(" ".join(str(stop).split())) or "interrupted"
-    judges = [one for name in ("judge", "held_out_judge") if (one := getattr(built, name, None)) is not None]
+    judges = _judges(built)
     with suppress(StorageError, OSError):
         store.flush()
         found = write_recipe_standing(settings, judges, store, out, why.partition("; ")[0])

@@ -274,6 +274,7 @@ def _asked_first(built: Any, settings: RecipeSettings, store: Store) -> list[str
 
 def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None:
     """Which rule stopped the training, if one did, and which checkpoint is the run's result."""
+    from arenaloop.recipes.guards import LAST
     from arenaloop.terminal import say, span
 
     if stopped := (summary.get("guards") or {}).get("stopped"):
@@ -286,7 +287,10 @@ def _say_result(console: Console, summary: Mapping[str, Any], out: Path) -> None
         interval = "" if lower is None and upper is None else f" ({span(lower, upper, '.1f')})"
         wins = f", {100 * share:.1f} % of battles won{interval}"
     alike = f"; cannot be told from {', '.join(best['alike'])}" if best["alike"] else ""
-    say(console, f"best: {best['stage']} by {best['by']}{wins}{alike}", fold=True)
+    if best["by"] == LAST:
+        say(console, f"last: {best['stage']} (nothing held out to choose by)", fold=True)
+    else:
+        say(console, f"best: {best['stage']} by {best['by']}{wins}{alike}", fold=True)
     say(console, f"checkpoint: {out / best['path']}")
 
 
@@ -313,9 +317,12 @@ def _print_outline(
         pass
     elif costs is None:
         left = [one for one in outline.calls if not (LEADERBOARD in before.through or one[0] in before.through)]
+        left = [(name, prompts, max(0, n - before.stored.get(name, 0))) for name, prompts, n in left]
         calls = sum(n for _, _, n in left)
         if left:
-            say(console, f"  at most {counted(calls, 'judge call')} (equal pairs of texts are asked once):", fold=True)
+            what = "left, " if before.through or any(before.stored.values()) else ""
+            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once):"
+            say(console, f"  {told}", fold=True)
         for name, prompts, n in left:
             say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members

@@ -20,10 +20,12 @@ from arenaloop.config.guards import GuardSettings
 from arenaloop.ratings.paired_rates import clustered_difference
 from arenaloop.ratings.rates import clustered_rate
 
-__all__ = ["Best", "Stop", "View", "Watched", "best", "change", "commonest", "distinct", "rate", "stop"]
+__all__ = ["LAST", "Best", "Stop", "View", "Watched", "best", "change", "commonest", "distinct", "rate", "stop"]
 
 _Z = 1.959963984540054
 """of a 95 % interval"""
+LAST = "last stage"
+"""by what a run's result is told to be chosen where nothing was"""
 _WORDS = 50
 """of an answer that count for `distinct`"""
 

@@ -18,7 +18,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.config import ArenaLearningSettings, GuardSettings
 from arenaloop.errors import ConfigError
 from arenaloop.judges.jury import Decider, Jury
-from arenaloop.recipes.guards import Best, Rate, Stop, View, Watched, best, commonest, distinct, rate, stop
+from arenaloop.recipes.guards import LAST, Best, Rate, Stop, View, Watched, best, commonest, distinct, rate, stop
 from arenaloop.recipes.parts import Arena, answer, battle
 from arenaloop.store import Store
 from arenaloop.terminal import counted
@@ -89,7 +89,7 @@ class Guards:
         """What ``summary.json`` says of it: the best stage and the figures; prose, tables and curves for the report."""
         # a stage that broke a rule is not what the run is for, whatever its judge says
         found = best([one for one in self.seen if self.stopped is None or one.name != self.stopped.stage])
-        by = {"validation": "validation", "last": "last stage"}.get(found.by, f"held-out judge {self._second}")
+        by = {"validation": "validation", "last": LAST}.get(found.by, f"held-out judge {self._second}")
         told: dict[str, Any] = {
             "best": {
                 "stage": found.stage,

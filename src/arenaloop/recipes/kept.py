@@ -26,6 +26,8 @@ HOW_RUN = frozenset(
 )
 """Settings of a recipe that decide no weights."""
 _SHOWN = 40
+_UNKNOWN = object()
+"""what a setting is of a model that another trainer made"""
 
 
 def keep_settings(out: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -43,7 +45,7 @@ class Kept(NamedTuple):
         stage: whose it is. `path`: where it stands.
         finished: whether its training is through.
         differs: its settings that are others than those of the checkpoint under the stage's name, as
-            ``(setting, here, there)``.
+            ``(setting, here, there)``; where an adopted model stands there, those by which the kept ones differ.
         result: what it came to: rows and what was measured, as far as that is known.
     """
 
@@ -74,7 +76,15 @@ def _differences(kept: Path, stands: Path) -> Iterator[tuple[str, Any, Any]]:
     """By the recipe's settings where both have them, else by those of the trainings; an adopted model has neither."""
     if (stands / ADOPTED).is_file():
         yield "made by", "this run", "another trainer (adopted)"
-        return
+        others = [one.parent for one in stands.parent.glob(f"{stands.name}.*/{RECORD}") if one.parent != kept]
+        unlike = {key: mine for other in sorted(others) for key, mine, _ in _between(kept, other)}
+        yield from ((key, mine, _UNKNOWN) for key, mine in unlike.items())
+    else:
+        yield from _between(kept, stands)
+
+
+def _between(kept: Path, stands: Path) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which two checkpoints differ."""
     for name in (STAGE, RECORD):
         one, other = (document(place / name).get("settings") for place in (kept, stands))
         if isinstance(one, dict) and isinstance(other, dict):
@@ -125,7 +135,10 @@ def kept_table(out: Path) -> list[dict[str, Any]]:
 
 def words(differs: tuple[tuple[str, Any, Any], ...]) -> str:
     """Settings that differ, in words."""
-    told = [f"{name}: {_short(mine)}, now {_short(theirs)}" for name, mine, theirs in differs]
+    told = [
+        f"{name}: {_short(mine)}" + ("" if theirs is _UNKNOWN else f", now {_short(theirs)}")
+        for name, mine, theirs in differs
+    ]
     return "; ".join(told) or "the same; what it starts from or learns from is other"
 
 

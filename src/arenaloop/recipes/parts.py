@@ -292,7 +292,7 @@ def train(
     """
     run, name = out.parents[1], out.name
     if (told := adopted(out)) is not None:
-        observer.note(f"{name}: {adopted_line(told)}")
+        observer.note(f"{name}: {adopted_line(told)}: the settings of its training ({method}) change nothing of it")
         return StageResult(start=Path(start).name, rows=0, steps=0, adopted=told)
     if by is not None and name in by.elsewhere:
         write_jsonl(given := run / "elsewhere" / f"{name}.jsonl", rows)

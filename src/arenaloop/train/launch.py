@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from arenaloop.config import LaunchSettings, OptimSettings
 from arenaloop.errors import ArenaloopError, ConfigError, InputError, StoppedError, UserError
 from arenaloop.jsonl import write_jsonl
+from arenaloop.models.kept_checkpoint import RECORD, document
 from arenaloop.models.reward import Reward
 from arenaloop.train.errand import Errand, Folder
 from arenaloop.train.preparing import preparing
@@ -101,6 +102,8 @@ def launched(
         method, start, rows, out, settings, seed, on_step, on_note, revision, reward, keep_other: as of
             `methods.training`.
 
+    Of a training that is through nothing is started.
+
     Raises:
         ConfigError: the launcher cannot be started, or a process refuses what it is given.
         StoppedError: a process has ended early; the message has its last line, and names its log.
@@ -117,6 +120,12 @@ def launched(
         world=launch.world,
         word=secrets.token_hex(8),
     )
+    if isinstance(document(out / RECORD).get("result"), dict):  # else nothing needs torch here
+        from arenaloop.train.methods import finished
+
+        done = finished(method, start, rows, out, settings, seed=seed, revision=revision, reward=reward)
+        if done is not None:  # processes would find the same, after a minute or in a queue
+            return done
     place = Folder(folder.resolve())
     _end_earlier(place, errand, out)
     write_jsonl(place.rows, rows)

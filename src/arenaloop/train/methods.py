@@ -16,7 +16,7 @@ from arenaloop.data.formats.training_rows import compared, contradiction, form_o
 from arenaloop.errors import ConfigError, nearest
 from arenaloop.models import adapters
 from arenaloop.models.checkpoint import checkpoint_fingerprint
-from arenaloop.models.kept_checkpoint import make_room
+from arenaloop.models.kept_checkpoint import RECORD, make_room
 from arenaloop.train.processes import asks_to_spread, joined
 from arenaloop.train.rows import refuse_unread
 from arenaloop.train.run import TrainingRun, TrainResult
@@ -24,7 +24,7 @@ from arenaloop.train.session import Job, OnStep, Reward
 from arenaloop.train.trackers import require
 from arenaloop.types import content_hash
 
-__all__ = ["METHODS", "Method", "training"]
+__all__ = ["METHODS", "Method", "finished", "training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,7 @@ def training(
     require(settings.report_to)
     fingerprint = processes.once(lambda: checkpoint_fingerprint(start, revision))
     read = _read(known, rows)
-    scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
-    key = content_hash(method, fingerprint, read, settings.method(), seed, *scored)
+    key = _key(method, fingerprint, read, settings, seed, reward)
     processes.agree(key, "the processes of this training were given different rows, settings or seeds")
     if keep_other and (moved := processes.once(partial(make_room, out, key))) is not None and on_note is not None:
         on_note(moved)
@@ -139,6 +138,35 @@ def training(
         return known.train(Job(run, settings, seed, start, revision, fingerprint, rows, on_step, reward, started))
     finally:
         run.close()
+
+
+def finished(
+    method: str,
+    start: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    settings: OptimSettings,
+    *,
+    seed: int,
+    revision: str | None = None,
+    reward: Reward | None = None,
+) -> TrainResult | None:
+    """The result of a training that is through in `out`, whoever did it; nothing is loaded, moved or written.
+
+    Args:
+        method, start, rows, out, settings, seed, revision, reward: as of `training`.
+    """
+    if not (out / RECORD).is_file():
+        return None
+    read = _read(METHODS[method], rows)
+    key = _key(method, checkpoint_fingerprint(start, revision), read, settings, seed, reward)
+    return TrainingRun(out, key).result
+
+
+def _key(method: str, fingerprint: str, read: object, settings: OptimSettings, seed: int, reward: Reward | None) -> str:
+    """Content hash of everything that decides the trained weights."""
+    scored = () if reward is None else (reward.identity,)  # keys of those without one stay what they were
+    return content_hash(method, fingerprint, read, settings.method(), seed, *scored)
 
 
 def _read(method: Method, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,11 +12,13 @@ from arenaloop.data.formats.training_columns import changes_meaning, own_scores,
 from arenaloop.data.formats.training_rows import (
     CONVERSATION_COLUMNS,
     PREFERENCE_COLUMNS,
+    PROMPT_COLUMNS,
     ContradictionError,
     contradiction,
     form_of,
     read_conversation,
     read_preference,
+    read_prompt,
 )
 
 USER, ANSWER, OTHER = (
@@ -123,7 +125,7 @@ def test_a_transcript_keeps_the_blank_lines_in_its_turns() -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"text": "x", "id": 1}, "there is no column 'messages', .* nor 'instruction' and 'output'; found: text, id"),
+        ({"text": "x", "id": 1}, "there is no column 'messages', .* nor 'input' and 'output'; found: text, id"),
         ({}, "found: none"),
         ({"prompt": "q", "answer": "a"}, "there is no column 'completion'; found: prompt, answer"),
         ({"prompt": "q", "completion": None}, r"no column 'completion' \(it is null\)"),
@@ -273,3 +275,16 @@ def test_whatever_a_row_holds_it_is_read_or_refused_in_one_line(row: dict[str, A
             read(row)
         except ValueError as error:
             assert str(error)  # noqa: PT017 - any other kind fails the test
+
+
+def test_openrlhfs_keys_are_read_where_nothing_else_asks() -> None:
+    read = read_conversation({"input": "say a", "output": "a"})
+    asked = {"role": "user", "content": "say a"}
+    assert (read.prompt, read.completion) == ([asked], [{"role": "assistant", "content": "a"}])
+    exported = {"input": [asked], "label": "15365550310a3ec9", "datasource": "arenaloop", "prompt_id": "1"}
+    assert read_prompt(exported) == [asked]
+    assert form_of(exported, PROMPT_COLUMNS) == ("input", "label")
+    (alpacas,) = read_prompt({"instruction": "say", "input": "a"})
+    assert alpacas["content"].startswith("say"), "Alpaca's input stays a part"
+    with pytest.raises(ValueError, match="no column 'output'"):
+        read_conversation({"input": "say a"})

@@ -44,7 +44,7 @@ model="${{1:?usage: bash launch.sh MODEL [further flags]}}"
 shift
 method="${{METHOD:-grpo}}"
 out="${{OUT:-$here/out}}"
-gpus="${{GPUS:-8}}"
+gpus="${{GPUS:-1}}"
 samples="${{SAMPLES:-8}}"
 export ARENALOOP_REWARD_URL="${{ARENALOOP_REWARD_URL:-http://127.0.0.1:8010/get_reward}}"
 found="$(python3 -c 'import importlib.metadata as m; print(m.version("{package}"))' 2>/dev/null || true)"

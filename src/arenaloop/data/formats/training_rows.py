@@ -7,6 +7,7 @@ r"""Training rows in every form that people keep them in: one reader for convers
 | ShareGPT | ``conversations`` or ``conversation`` | the same, ``chosen`` and ``rejected`` |
 | Alpaca | ``instruction``, ``input``, ``output``, ``history`` | ``instruction``, ``input``, ``chosen``, ``rejected`` |
 | Orca | | ``question``, ``chosen`` and ``rejected`` |
+| OpenRLHF | ``input`` and ``output`` | as prompt |
 | HH | a ``prompt`` of ``\n\nHuman: …\n\nAssistant:`` | ``chosen`` and ``rejected``, transcripts |
 
 A list holds messages (``role`` and ``content``, or ShareGPT's ``from`` and ``value``; contents may be text parts). A
@@ -51,6 +52,7 @@ CONVERSATION_COLUMNS: _Forms = (
     ("conversation", *SYSTEM),
     ("prompt", "completion", *SYSTEM, *HISTORY),
     ("instruction", "output", "input", *SYSTEM, *HISTORY),
+    ("input", "output", *SYSTEM, *HISTORY),
 )
 """What is read of a conversation, by form; `_NEEDED` of them must be there."""
 
@@ -69,8 +71,9 @@ PROMPT_COLUMNS: _Forms = (
     ("question", *SYSTEM, *HISTORY),
     ("messages", *SYSTEM),
     ("conversations", *SYSTEM),
+    ("input", "label", *SYSTEM, *HISTORY),
 )
-"""What is read of a prompt that a model answers itself, by form."""
+"""What is read of a prompt that a model answers itself, by form; a ``label`` beside ``input`` is the reward's."""
 
 _NEEDED = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "instruction", "output"}) | {
     "question",
@@ -133,7 +136,7 @@ def read_conversation(row: Mapping[str, Any]) -> ConversationRow:
     """
     form = _form(row, CONVERSATION_COLUMNS)
     name = form[0]
-    if name in ("prompt", "instruction"):
+    if name in ("prompt", "instruction", "input"):
         prompt = _asked(row, name)
         learned = "completion" if name == "prompt" else "output"
         completion = _answer(row, learned, prompt)
@@ -233,13 +236,18 @@ def _form(row: Mapping[str, Any], forms: _Forms) -> tuple[str, ...]:
     found = ", ".join(list(map(str, row))[:12]) or "none"
     form = next((form for form in forms if row.get(form[0]) is not None), None)
     if form is None:
-        each = [" and ".join(repr(name) for name in form if name in _NEEDED) for form in forms]
+        each = [" and ".join(map(repr, _needed(form))) for form in forms]
         raise ValueError(f"there is no column {', nor '.join(each)}; found: {found}")
-    missing = [name for name in form if name in _NEEDED and row.get(name) is None]
+    missing = [name for name in _needed(form) if row.get(name) is None]
     if missing:
         empty = " (it is null)" if missing[0] in row else ""
         raise ValueError(f"there is no column {missing[0]!r}{empty}; found: {found}")
     return form_of(row, forms)
+
+
+def _needed(form: Sequence[str]) -> list[str]:
+    """Of a form's columns those that must be there: an ``input`` where nothing else asks."""
+    return [name for name in form if name in _NEEDED or name == form[0]]
 
 
 def _asked(row: Mapping[str, Any], name: str) -> list[Message]:
