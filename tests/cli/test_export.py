@@ -298,6 +298,8 @@ def test_a_board_of_hostile_names_is_no_formula_tag_or_row(tmp_path):
     ]
     board = tmp_path / "leaderboard.json"
     board.write_text(json.dumps({"level": 0.95, "notes": [], "leaderboard": rows}))
+    assert "name it" in refused(board, "--to", "csv", "--out", tmp_path / "b.xlsx")
+    assert not (tmp_path / "b.xlsx").exists()
     export(board, "--to", "csv", "--out", tmp_path / "b.csv")
     read = read_leaderboard(tmp_path / "b.csv")
     assert [one.rating for one in read.values()] == [row["rating"] for row in rows]

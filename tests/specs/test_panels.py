@@ -13,7 +13,8 @@ from arenaloop.judges.builtin import BUILTIN, BuiltinJudge
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.labels import LabelsJudge
 from arenaloop.judges.pairwise import PairwiseJudge
-from arenaloop.specs import judge, self_preference
+from arenaloop.specs import judge, load_prompts, outside_sandbox, self_preference
+from arenaloop.types import Prompt
 
 
 @pytest.fixture
@@ -86,3 +87,13 @@ def test_who_judges_himself() -> None:
     assert self_preference(JudgeSettings(spec="builtin:longest"), models) == []
     jury = JudgeSettings(jury=(JudgeSettings(spec="builtin:first"), JudgeSettings(spec="http://h:1/v1#other")))
     assert [line.split()[0] for line in self_preference(jury, models)] == ["other"]
+
+
+def test_the_sandboxs_judge_is_said_to_know_its_own_prompts_alone() -> None:
+    sandbox, others = JudgeSettings(spec="sandbox:judge"), [Prompt.of(f"Why is {n} odd?") for n in range(5)]
+    assert "sandbox:judge knows the sandbox's own prompts (0 of 5 here)" in outside_sandbox(sandbox, others)
+    for world in ("tasks", "notes"):
+        own = load_prompts("sandbox:prompts?n=5" + ("&world=notes" if world == "notes" else ""), 0).prompts
+        assert outside_sandbox(sandbox, own) == ""
+    assert outside_sandbox(JudgeSettings(spec="builtin:longest"), others) == ""
+    assert outside_sandbox(sandbox, []) == ""

@@ -41,7 +41,7 @@ from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError, StorageError
 from arenaloop.models.secrets import without_secrets
-from arenaloop.specs import contestant, judge, load_prompts, self_preference
+from arenaloop.specs import contestant, judge, load_prompts, outside_sandbox, self_preference
 from arenaloop.store import Store, Usage
 from arenaloop.store.counts import commonest_error, unread_example
 from arenaloop.store.merge import merge
@@ -218,6 +218,7 @@ class _BattleRun:
             self._say(f"note: judge {self.plan.judge.name}: {note}")
         for line in self_preference(settings.judge, settings.models):
             self._say(f"warning: {line}")
+        self.outside = outside_sandbox(settings.judge, self.prompts)
         if settings.batch is not None:
             check_batches(self.plan)
 
@@ -252,6 +253,8 @@ class _BattleRun:
             self._print_plan(expected, store)
         for line in expected.lines():
             self._say(line)
+        if self.outside:
+            self._say(f"warning: {self.outside}")
         if as_json:
             document = {
                 "out": str(self.out),
@@ -353,6 +356,8 @@ class _BattleRun:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:
             _print_result(result, report, usage, people)
+        if self.outside:
+            self._say(f"warning: {self.outside}")
         if line := estimated_line(usage):
             self._say(line)
         if line := suspicious_line(flagged):

@@ -241,7 +241,13 @@ def _launch(
 # ---------------------------------------------------------------------- leaderboard and battles
 
 
+_OTHER_TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".json", ".jsonl", ".html")
+
+
 def _board(source: Path, to: str, out: Path, force: bool, account: Account) -> list[Path]:
+    if out.suffix.lower() in _OTHER_TABLES:
+        ending = ".csv" if to == "csv" else ".md"
+        raise ConfigError(f"--out {out}: --to {to} writes no {out.suffix} file; name it {out.with_suffix(ending)}")
     _refuse_there(out, force, [source])
     document = read_document(source)
     account.read = account.written = len(document["leaderboard"])

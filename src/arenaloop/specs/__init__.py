@@ -9,7 +9,7 @@ loaded with `specs.recipes`, and not before.
 from arenaloop.specs.data import load_demonstrations, load_prompts
 from arenaloop.specs.judges import judge
 from arenaloop.specs.models import contestant, model, model_settings
-from arenaloop.specs.panels import self_preference
+from arenaloop.specs.panels import outside_sandbox, self_preference
 
 __all__ = [
     "contestant",
@@ -18,5 +18,6 @@ __all__ = [
     "load_prompts",
     "model",
     "model_settings",
+    "outside_sandbox",
     "self_preference",
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from arenaloop.config import JudgeSettings, ModelSettings, OptimSettings
 from arenaloop.errors import ConfigError, MissingExtraError, nearest
 from arenaloop.specs.models import refuse_servers_settings
-from arenaloop.types import content_hash
+from arenaloop.types import Prompt, content_hash
 
 if TYPE_CHECKING:
     from arenaloop.judges.base import Judge
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arenaloop.judges.synthetic import SyntheticAnnotator
     from arenaloop.train.rewards import RewardModel
 
-__all__ = ["jury", "self_preference", "without_model"]
+__all__ = ["jury", "outside_sandbox", "self_preference", "without_model"]
 
 _FORM = ("template", "criteria", "parser", "verdict", "deciding_label", "label_mass", "prefill")
 """What is asked of a judging model, and how its answer is read."""
@@ -171,6 +171,23 @@ def self_preference(judge: JudgeSettings, contestants: Sequence[ModelSettings]) 
     ]
 
 
+def outside_sandbox(judge: JudgeSettings, prompts: Sequence[Prompt]) -> str:
+    """What is to be said where the sandbox's judge is to judge prompts outside its world; empty where it knows most."""
+    if not any(one.spec == "sandbox:judge" for one in (judge.jury or (judge,))):
+        return ""
+    from arenaloop.sandbox.gold import utility
+
+    some = prompts[:_LOOKED_AT]
+    known = sum(utility(prompt.last_user, "") is not None for prompt in some)
+    if not some or 2 * known >= len(some):
+        return ""
+    return (
+        f"sandbox:judge knows the sandbox's own prompts ({known:,} of {len(some):,} here): its verdicts on others go "
+        "by length and words and chance, so this leaderboard says nothing of quality"
+    )
+
+
+_LOOKED_AT = 300
 _MODELS = ("openai", "http", "https", "hf")
 
 
