@@ -44,10 +44,10 @@ def page() -> Iterator[str]:
     yield HEAD
     shown: dict[type[Settings], list[str]] = {LoraSettings: ["`lora`"]}
     for method, kind in METHODS.items():
-        for each in reversed([one for one in kind.__mro__ if issubclass(one, OptimSettings)]):
-            shown.setdefault(each, []).append(f"`{method}`")
-    for kind, methods in sorted(shown.items(), key=lambda one: (one[0] is LoraSettings, len(one[0].__mro__))):
-        if rows := described(kind):
+        for one in reversed([one for one in kind.__mro__ if issubclass(one, OptimSettings)]):
+            shown.setdefault(one, []).append(f"`{method}`")
+    for each, methods in sorted(shown.items(), key=lambda pair: (pair[0] is LoraSettings, len(pair[0].__mro__))):
+        if rows := described(each):
             yield f"## {', '.join(methods)}\n"
             yield "| setting | type | default | |\n|---|---|---|---|"
             yield "\n".join(f"| `{name}` | {' | '.join(row)} |" for name, row in rows.items()) + "\n"

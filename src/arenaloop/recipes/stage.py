@@ -120,14 +120,16 @@ def run_seconds(store: Store) -> float:
 class _Beating(Observer):
     """Passes on what it hears, and lets a stage's time be kept on the way: a killed process keeps nothing."""
 
-    def __init__(self, heard: Observer, beat: Callable[[], None]) -> None:
-        self._heard, self._beat = heard, beat
+    def __init__(self, heard: Observer, beat: Callable[[], None], asked: Callable[[], None]) -> None:
+        self._heard, self._beat, self._asked = heard, beat, asked
 
     def phase(self, stage: str, doing: str) -> None:
         self._beat()
         self._heard.phase(stage, doing)
 
     def tally(self, counts: Tally) -> None:
+        if counts.calls:
+            self._asked()
         self._beat()
         self._heard.tally(counts)
 
@@ -160,9 +162,10 @@ class Stages:
         self.store = store
         self.out = out
         self.settings = settings
-        self.observer: Observer = _Beating(observer, self._beat)
+        self.observer: Observer = _Beating(observer, self._beat, self._work)
         self.found = 0
         self.ledger = Ledger(store)
+        self._worked = False
         self._begun, self._before = _Spent.now(), _Spent(run_seconds(store))
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
         self._key, self._kept_at = "", 0.0
@@ -191,6 +194,7 @@ class Stages:
             result = self._with_times(name, key, StageResult.of(stored))
             self.found += result.judged.ok
         else:
+            self._work()
             begin_part(self.store, name, key)
             with self.ledger.stage(name):
                 result, spent = self._timed(name, work)
@@ -207,10 +211,15 @@ class Stages:
         return result
 
     def seconds(self) -> float:
-        """Wall time of all of the run's invocations up to now, which is kept."""
+        """Wall time of all of the run's invocations up to now, which is kept; one that only looks adds nothing."""
+        if not self._worked:
+            return self._before.wall
         spent = _Spent.now().since(self._begun, self._before)
         self.store.put_note(_ROOM, _RUN, spent)
         return spent.wall
+
+    def _work(self) -> None:
+        self._worked = True
 
     def _with_times(self, name: str, key: str, result: StageResult, spent: _Spent | None = None) -> StageResult:
         """With the time of all work on the weights that a stage has, that which was just `spent` added."""
