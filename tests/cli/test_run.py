@@ -79,9 +79,7 @@ def test_a_recipe_runs_and_prints_its_result_again(arenaloop: Command, recipe: P
     assert (saved["rounds"], saved["judge"]["spec"], saved["k_sft"]) == (1, "sandbox:judge", [1.0])
     again = arenaloop("run", recipe, "--out", "out", "--json")
     assert again.code == 0
-    shown_again = json.loads(again.out)
-    assert shown_again["seconds"] >= summary["seconds"]  # of all invocations
-    assert shown_again == summary | {"cached": summary["verdicts_ok"], "seconds": shown_again["seconds"]}
+    assert json.loads(again.out) == summary | {"cached": summary["verdicts_ok"]}
     shown = arenaloop("run", recipe, "--out", "out")
     assert shown.code == 0
     assert "SFT-I1" in shown.out
