@@ -36,12 +36,13 @@ demo: .venv/.train
 demo-real: .venv/.real
 	$(BIN)/python experiments/real_model.py --seeds 0 --prompts 120 --out runs/demo-real
 
-# a worker takes over half of what another has left: neighbours stay together, and so do a file's fixtures
+# a worker takes over half of what another has left: neighbours stay together, and so do a file's fixtures; a third of the
+# time they wait for servers and processes, so that there are three of them on two cores
 test: .venv/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-slow: .venv/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "long or cluster"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "long or cluster"
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

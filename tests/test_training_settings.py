@@ -44,8 +44,8 @@ def page() -> Iterator[str]:
     yield HEAD
     shown: dict[type[Settings], list[str]] = {LoraSettings: ["`lora`"]}
     for method, kind in METHODS.items():
-        for one in reversed([one for one in kind.__mro__ if issubclass(one, OptimSettings)]):
-            shown.setdefault(one, []).append(f"`{method}`")
+        for own in reversed([one for one in kind.__mro__ if issubclass(one, OptimSettings)]):
+            shown.setdefault(own, []).append(f"`{method}`")
     for each, methods in sorted(shown.items(), key=lambda pair: (pair[0] is LoraSettings, len(pair[0].__mro__))):
         if rows := described(each):
             yield f"## {', '.join(methods)}\n"
