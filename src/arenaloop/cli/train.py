@@ -59,11 +59,11 @@ def train(
 
     Rows are those that the recipes write, and the forms that people keep. Prompts are `prompt`, or OpenRLHF's `input`,
     whose `label` is not read. Conversations are `messages`; `prompt` and `completion`; ShareGPT's `conversations` or
-    `conversation`; Alpaca's `instruction`, `input` and `output`. Pairs are `chosen` and `rejected` behind a `prompt`, `instruction`, `question` or `conversations`, or
-    alone where both begin with the prompt (messages, or HH's transcripts). Each is a list of messages or a text: a
-    prompt's is one user turn, an answer's one assistant turn. `system`, `system_prompt` or `system_message` is the
-    system message; `history` holds earlier turns in pairs. Columns that change what a row teaches and are not read
-    (tools, images, weights, labels) are refused; others are named.
+    `conversation`; Alpaca's `instruction`, `input` and `output`. Pairs are `chosen` and `rejected` behind a `prompt`,
+    `instruction`, `question` or `conversations`, or alone where both begin with the prompt (messages, or HH's
+    transcripts). Each is a list of messages or a text: a prompt's is one user turn, an answer's one assistant turn.
+    `system`, `system_prompt` or `system_message` is the system message; `history` holds earlier turns in pairs. Columns
+    that change what a row teaches and are not read (tools, images, weights, labels) are refused; others are named.
 
     Examples:
 
