@@ -46,7 +46,9 @@ def main(folder: Path) -> None:
     seconds = time.process_time() - start
     estimated = {r.model: r for r in win_rates(annotations, control="length", samples=2)}
     alone = {r.model: r for r in win_rates(annotations, control="length", samples=2, min_models=len(models) + 1)}
-    print(f"{'model':34} {'raw':>6} {'publ.':>6} | {'LC publ.':>8} {'weights':>8} {'fit':>6} {'interval':>15} own γ   no γ")
+    print(
+        f"{'model':34} {'raw':>6} {'publ.':>6} | {'LC publ.':>8} {'weights':>8} {'fit':>6} {'interval':>15} own γ  no γ"
+    )
     errors: dict[str, list[float]] = {"raw": [], "weights": [], "fit": [], "own": [], "alone": []}
     gamma = np.array([difficulty[key] for key in annotations.prompts])
     for name in models:

@@ -13,8 +13,8 @@ FLAGS: Mapping[str, str] = {
     "no_lengths": "the answers' lengths are not known, so length cannot be controlled",
     "no_length_variation": "all answers differ from the baseline's by the same length: there is nothing to control",
     "no_difficulty": "the length-controlled rate is a fit of few models without the difficulty of each instruction: on "
-    "AlpacaEval's leaderboard such rates are 8 points too high on average, 22 at most; --difficulty FILE, or five models "
-    "or more in the file, mend that",
+    "AlpacaEval's leaderboard such rates are 8 points too high on average, 22 at most; --difficulty FILE, or five "
+    "models or more in the file, mend that",
     "partial_difficulty": "prompts of unknown difficulty are left out of the length-controlled rate",
     "penalised": "wins and losses separate completely, so a small ridge keeps the length-controlled fit finite",
     "constant_length": "all its answers have the same length",

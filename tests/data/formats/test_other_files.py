@@ -14,7 +14,10 @@ from arenaloop.errors import InputError
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"dataset": "d", "instruction": "q", "output": "o", "generator": "m"}, "one model's answers: .* battle --model"),
+        (
+            {"dataset": "d", "instruction": "q", "output": "o", "generator": "m"},
+            "one model's answers: .* battle --model",
+        ),
         ({"question_id": 1, "model_id": "m", "choices": []}, "one model's answers"),
         (
             {"instruction": "q", "output_1": "a", "output_2": "b", "preference": 1.0},

@@ -22,9 +22,9 @@ import numpy as np
 from arenaloop.columns import Columns, Duty, duty_of
 from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
+from arenaloop.data.formats.other_files import looks_like
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
-from arenaloop.data.formats.other_files import looks_like
 from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
 from arenaloop.data.formats.whole_judgments import completed, is_single_score
@@ -239,10 +239,12 @@ def _battle_columns(
     names = known_names(controls)
     styled = is_style(controls)
     voter: str | None = None
-    count, before = 0, 0
+    count = 0
+    before: int | str = 0
     for count, (line, written) in enumerate(rows, start=1):
         if type(line) is int:  # JSON without line breaks: a row is told by its number
-            line, before = f"row {count}" if line == before else line, line
+            again, before = line == before, line
+            line = f"row {count}" if again else line
         spelled = names.spelled(written)
         try:
             row = names.row(written, spelled, _placed(line)) if spelled else written

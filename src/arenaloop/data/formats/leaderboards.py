@@ -1,5 +1,5 @@
-"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, AlpacaEval's, or the table of
-`winrate`."""
+"""Leaderboards from files: our ``leaderboard.json``, a CSV with `model,rating,lower,upper`, AlpacaEval's, or the
+table of `winrate`."""
 
 from __future__ import annotations
 
