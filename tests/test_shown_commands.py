@@ -130,7 +130,7 @@ def test_what_the_text_names_is_there() -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     for path in DOCUMENTS:
         text = path.read_text()
-        for verb, rest in re.findall(r"`arenaloop ([a-z]+)([^`]*)`", text):
+        for verb, rest in re.findall(r"`arenaloop ([a-z-]+)([^`]*)`", text):
             assert verb in known, (path.name, verb)
             assert set(re.findall(r"(--[a-z-]+)", rest)) <= known[verb], (path.name, verb, rest)
         for script in re.findall(r"\b((?:experiments|benchmarks)/\w+\.py)", text):

@@ -11,6 +11,7 @@ import pytest
 
 from arenaloop.data.probabilities import gives_probabilities, judged_share
 
+ANNOTATED = "annotated/annotations.json"
 Command = Callable[..., Any]
 
 BATTLE = [
@@ -47,6 +48,12 @@ def test_win_rates_and_annotations_are_of_the_probabilities(arenaloop: Command, 
     assert [one["preference"] for one in written] == pytest.approx([1 + score for score in soft])
     exported, _ = rate(arenaloop, "annotated/annotations.json", "--control", "length")
     assert (exported["win_rate"], exported["lc_win_rate"]) == pytest.approx((row["win_rate"], row["lc_win_rate"]))
+    hard = [{"instruction": one["instruction"], "difficulty": n % 5 - 2.0} for n, one in enumerate(written)]
+    (tmp_path / "gamma.json").write_text(json.dumps(hard))  # by instruction, for a run as for a file
+    of = [rate(arenaloop, one, "--control", "length", "--difficulty", "gamma.json")[0] for one in (again, ANNOTATED)]
+    assert of[0]["lc_win_rate"] == pytest.approx(of[1]["lc_win_rate"])
+    assert "no_difficulty" in row["flags"]
+    assert "no_difficulty" not in of[0]["flags"]
     assert arenaloop("export", again, "--to", "alpaca-eval", "--baseline", "b", "--out", "turned").code == 0
     turned = json.loads((tmp_path / "turned/annotations.json").read_text())
     assert [one["preference"] for one in turned] == pytest.approx([2 - score for score in soft])

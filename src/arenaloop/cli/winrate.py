@@ -84,6 +84,7 @@ def winrate(
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
     from arenaloop.terminal import say
+    from arenaloop.types import Prompt
 
     if difficulty is not None and control is None:
         raise ConfigError("--difficulty is of use with --control length only")
@@ -121,8 +122,9 @@ def winrate(
         return
     with readable(file, messages) as there:
         refuse_unrated(there, file)
-        policy = parse_own_failure(own_failure, file, in_run=is_run(there))
-        if is_run(there):
+        in_run = is_run(there)
+        policy = parse_own_failure(own_failure, file, in_run=in_run)
+        if in_run:
             failures = read_failures(there, policy)
             if judge:
                 raise ConfigError(f"--judge goes with files of several judges' verdicts; {file} is a run's")
@@ -141,6 +143,8 @@ def winrate(
             annotations = read_annotations(file, baseline, by=tags, judges=judge or ())
             refuse_unmatched(tags, annotations.tags, carried, file)
     gamma = None if difficulty is None else read_difficulty(difficulty)
+    if gamma is not None and in_run:  # whose prompts are told by their ids
+        gamma |= {Prompt.of(key).id: value for key, value in gamma.items() if isinstance(key, str)}
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")
 

@@ -25,6 +25,7 @@ from arenaloop.data.formats.benchmark_folder import judgments_below
 from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judge_names import judge_of, of_judges
 from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
+from arenaloop.data.formats.other_files import looks_like
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
@@ -146,7 +147,7 @@ def require_columns(found: Collection[str], controls: Sequence[str] = (), *, the
     missing += [name for name in wanted if name not in {*columns, *there}]
     if missing:
         hint = _NO_STYLE if "headers_a" in missing else f" (found: {', '.join(list(found)[:20]) or 'none'})"
-        raise ValueError(f"missing column {', '.join(missing)}{hint}")
+        raise ValueError(f"missing column {', '.join(missing)}{hint}{'' if known else looks_like(columns)}")
 
 
 _NO_STYLE = (
@@ -247,7 +248,11 @@ def _battle_columns(
     styled = is_style(controls)
     voter: str | None = None
     count = 0
+    before: int | str = 0
     for count, (line, written) in enumerate(rows, start=1):
+        if type(line) is int:  # JSON without line breaks: a row is told by its number
+            again, before = line == before, line
+            line = f"row {count}" if again else line
         spelled = names.spelled(written)
         try:
             row = names.row(written, spelled, _placed(line)) if spelled else written
