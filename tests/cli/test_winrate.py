@@ -141,7 +141,7 @@ def test_what_was_left_out_is_said_and_stands_in_the_document(annotations: Path)
     assert unknown.startswith(
         "1 of 360 rows without a preference (1, 2, 1.5, anything between, or 0 for a draw) left out"
     )
-    assert "'yes' (1, first line 1)" in unknown
+    assert "'yes' (1, first row 8)" in unknown
     assert empty == f"column preference: {failed} of 360 rows empty or failed"
     assert document["skipped"] == 1
     assert "note: 1 of 360 rows without a preference" in " ".join(run(str(annotations), "--baseline", "base").split())
