@@ -37,12 +37,14 @@ def test_alpacaeval_length_control(run: Run, tmp_path: Path) -> None:
     lines = run("alpacaeval_length_control", tmp_path)
     assert [line.split()[0] for line in lines[1:4]] == ["good", "gpt4_1106_preview", "poor"]
     for line in lines[1:4]:
-        raw, published, bar, lc, weights, fitted, lower, _, upper, _ = line.split()[1:]
+        raw, published, bar, lc, weights, fitted, lower, _, upper, own, alone = line.split()[1:]
         assert (bar, lc, weights) == ("|", "50.00", "50.00")
         assert raw == published
         assert float(lower) <= float(fitted) <= float(upper)
+        assert 0.0 <= float(own) <= 100.0
+        assert 0.0 <= float(alone) <= 100.0
     said = {line.split(":")[0]: line for line in lines[4:]}
     assert said["|raw - published|"].endswith("mean 0.0000, largest 0.0000, 2 models")
     assert said["|weights - published|"].endswith("mean 0.0000, largest 0.0000, 2 models")
-    assert {"|fit - published|", "|own - published|"} < set(said)
+    assert {"|fit - published|", "|own - published|", "|alone - published|"} < set(said)
     assert lines[-1].startswith("3 models, 1,000 bootstrap refits each: ")

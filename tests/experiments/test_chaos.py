@@ -13,8 +13,9 @@ EXPERIMENT = Path(__file__).parents[2] / "experiments" / "chaos.py"
 
 def test_kills_and_faults_change_nothing_and_lose_nothing() -> None:
     """Its own checks hold (nothing lost or stored twice, the same leaderboard), and they had something to check."""
+    options = ["--battles", "120", "--kills", "3", "--concurrency", "16", "--late", "200", "--json"]
     done = subprocess.run(
-        [sys.executable, EXPERIMENT, "--battles", "120", "--kills", "3", "--concurrency", "16", "--json"],
+        [sys.executable, EXPERIMENT, *options],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
