@@ -174,9 +174,20 @@ def load_tokenizer(model: str | Path, revision: str | None = None) -> Any:
     if adapters.is_adapter(model) and not any(Path(model).glob("tokenizer*")):
         return load_tokenizer(*adapters.base_of(model))
     try:
-        return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+        return _anywhere(AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False))
     except (OSError, ValueError) as error:
         raise InputError(f"hf:{model}: {first_line(error)}") from error
+
+
+def _anywhere(tokenizer: Any) -> Any:
+    """A tokenizer whose files say nothing of the machine it was loaded on, once they are written.
+
+    Whether the hub could be asked (``HF_HUB_OFFLINE``) would stand in them, and so in the fingerprint of what is
+    trained and in the seeds that follow from it.
+    """
+    if "local_files_only" in tokenizer.init_kwargs:
+        tokenizer.init_kwargs["local_files_only"] = False
+    return tokenizer
 
 
 def load_checkpoint(
@@ -221,7 +232,7 @@ def load_checkpoint(
         with no_progress_bars():
             try:
                 weights = dtype if dtype == "auto" else getattr(torch, dtype)
-                tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), **common)
+                tokenizer = _anywhere(transformers.AutoTokenizer.from_pretrained(str(model), **common))
                 module = getattr(transformers, kind).from_pretrained(
                     str(model), dtype=weights, use_safetensors=True, **common, **options
                 )
