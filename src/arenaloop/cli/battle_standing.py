@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from arenaloop.arena.adaptive import chosen_battles
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.errors import ArenaloopError, ConfigError
 from arenaloop.jsonl import read_rows
 from arenaloop.regular_files import refuse_others
+from arenaloop.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["changed", "leaving", "refuse_leaving"]
+__all__ = ["changed", "leaving", "refuse_leaving", "undecides"]
 
 _NAMED = 5
 _ROW = ("prompt_id", "model_a", "model_b")
@@ -33,6 +36,8 @@ _JUDGED_BY = (
     "sampling",
 )
 """Settings of a judge that are part of its verdicts' keys: with another value all is asked again."""
+_HOW_ASKED = {"budget_usd", "budget_calls", "concurrency", "engine", "workers", "batch", "human"}
+"""Settings that no battle depends on."""
 
 
 def refuse_leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> None:
@@ -105,6 +110,29 @@ def changed(out: Path, settings: BattleSettings) -> list[str]:
             what = "the judge" if name == "spec" else f"the judge's {name}"
             told.append(f"{_was(name, before.judge, settings.judge, what)} from now on")
     return told + [f"{_was(name, before, settings)} from now on" for name in _differ(before, settings)]
+
+
+def undecides(out: Path, settings: BattleSettings, plan: BattlePlan, store: Store, *, replace_: bool) -> bool:
+    """Whether a battle on a directory's board is not decided by other settings, as the arena file stands.
+
+    Losses by own failure, which no judge saw, do not count.
+
+    Args:
+        replace_: whether battles may leave the board, which they do with the same settings where a file has changed.
+    """
+    before = _before(out)
+    if before is not None and not replace_:
+        old, new = (one.model_dump(exclude=_HOW_ASKED) for one in (before, settings))
+        if old == new:
+            return False
+    rows = (row for row in _decided(out / "battles.jsonl") if row.get("own_failure") is None)
+    left = {hash((row["prompt_id"], *sorted((row["model_a"], row["model_b"])))) for row in rows}
+    if left and plan.schedule.wanted is not None:
+        plan = replace(plan, schedule=chosen_battles(plan, store))
+    for one in pairings(plan, store) if left else ():
+        if one.winners:
+            left.discard(hash((one.prompt_id, *sorted((one.model_a, one.model_b)))))
+    return bool(left)
 
 
 def _before(out: Path) -> BattleSettings | None:
