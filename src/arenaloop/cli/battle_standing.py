@@ -73,7 +73,7 @@ def leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> tuple[list
         on_board = [row["model"] for row in json.loads(board.read_bytes())["leaderboard"]]
     except (OSError, ValueError, KeyError, TypeError):
         return [], ""  # none yet, or a damaged one: it is written again
-    names = {model.name for model in settings.models}
+    names = {str(model.name) for model in settings.models}
     lost = [model for model in on_board if model not in names]
     told = [f"{counted(len(lost), 'model')} ({_some(lost)})"] if lost else []
     wanted, before = set(plan.prompt_ids), _before(out)
