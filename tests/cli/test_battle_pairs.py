@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -92,3 +93,30 @@ def test_a_batch_refuses_pairs_that_depend_on_verdicts(arenaloop: Command, tmp_p
     assert result.code == 2
     assert "a batch asks for all verdicts at once" in result.lines[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_joins_drawn_pairs_takes_none_off_unsaid(arenaloop: Command, tmp_path: Path) -> None:
+    drawn = [*ARENA[:7], "sandbox:prompts?n=12", *ARENA[8:], "--pairs", "sample:18"]
+    joins = ["--add", "--model", "d=sandbox:clerk", "--out", "out"]
+    assert arenaloop("battle", *drawn).code == 0
+    before = rows(tmp_path / "out")
+    refused = arenaloop("battle", *joins)
+    assert refused.code == 2
+    assert re.search(
+        r"out: (\d+) battles \(pairs sample:18 are drawn anew from all models\): this battle would take that off its "
+        r"board \(nothing stored is lost\); keep it with --pairs all, or by --reuse out with another --out",
+        refused.lines[-1],
+    )
+    assert arenaloop("battle", *joins, "--merge", "two_battles").code == 2
+    more = [one.replace("n=12", "n=13") for one in drawn]
+    assert "are drawn anew" in arenaloop("battle", *more).lines[-1]
+    assert rows(tmp_path / "out") == before
+    assert arenaloop("battle", *drawn).code == 0  # as it was
+    assert arenaloop("battle", *joins, "--pairs", "all", "--dry-run").code == 0
+    assert arenaloop("battle", *joins, "--pairs", "sample:9999", "--dry-run").code == 0
+    elsewhere = [*drawn[:-3], "new", *drawn[-2:], *joins[1:3], "--reuse", "out"]
+    told = json.loads(arenaloop("battle", *elsewhere, "--dry-run", "--json").out)
+    whole = json.loads(arenaloop("battle", *elsewhere[:-2], "--dry-run", "--json").out)
+    assert told["estimate"]["calls"] < whole["estimate"]["calls"]
+    assert arenaloop("battle", *drawn[:-1], "optimal:9", "--replace").code == 0
+    assert "up to 9 battles (pairs optimal:9 are drawn anew from all models)" in arenaloop("battle", *joins).lines[-1]

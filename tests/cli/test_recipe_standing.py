@@ -80,10 +80,17 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     assert "(equal pairs of texts are asked once)" in before
     assert "progress" not in final
     assert "stopped" not in final
-    assert not any("not finished" in note for note in document(out, "leaderboard.json")["notes"])
+    board_of_all = document(out, "leaderboard.json")
+    assert not any("not finished" in note for note in board_of_all["notes"])
     planned = arenaloop("run", recipe, "--out", "out", "--dry-run")
     told = f"  all 2 stages through · all {final['battles_decided']} battles decided · nothing to ask"
     assert planned.lines[-1] == told  # no table of what is to come
+    other = arenaloop("run", recipe, "--out", "out", "--set", "judge.template=score_first", "--set", "budget_calls=1")
+    assert other.code == 4
+    (kept,) = (out / "earlier").iterdir()
+    assert f"kept in {kept.relative_to(tmp_path)}; arenaloop run " in " ".join(" ".join(other.lines).split())
+    assert document(kept, "leaderboard.json") == board_of_all
+    assert document(out, "leaderboard.json")["battles"] < board_of_all["battles"]
 
 
 def _others_read(arenaloop: Command, cut: Path) -> None:

@@ -100,6 +100,7 @@ def battle(
     from arenaloop.cli.money import batch_settings, priced
     from arenaloop.cli.rank import parse_anchor
     from arenaloop.config import BattleSettings, JudgeSettings, validate
+    from arenaloop.data.result_files import home_of
     from arenaloop.specs import model_settings
     from arenaloop.specs.models import planned_only
 
@@ -107,7 +108,8 @@ def battle(
     for name, count in Counter(name for name, _ in contestants).items():
         if count > 1:
             raise ConfigError(f"--model {name}: this name is given {count} times")
-    directory = out or (file.parent if file is not None and (file.parent / ARENA).exists() else Path("runs/battle"))
+    home = None if file is None else home_of(file.parent)
+    directory = out or (home if home is not None and (home / ARENA).exists() else Path("runs/battle"))
     values = _standing(file, directory if add else None)
     source = str(file or (directory / "config.yaml" if add else "battle"))
     given = {name: model_settings(spec, name).model_dump() for name, spec in contestants}

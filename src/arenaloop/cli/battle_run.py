@@ -32,8 +32,9 @@ from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.progress import Tally
 from arenaloop.calls.recorded import ingest_recorded, match_recorded, recorded_failures, recorded_notes
 from arenaloop.calls.shards import ANCHOR, Claim, Shard, claim, refuse_other, unlike_parts
-from arenaloop.cli.battle_standing import changed, refuse_leaving
+from arenaloop.cli.battle_standing import changed, refuse_leaving, undecides
 from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, refuse_results_alone, say_lost, write_settings
+from arenaloop.cli.earlier import drop_returned, set_aside
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices, say_undecided
@@ -99,7 +100,7 @@ def execute(
         run.claim(store)
         for directory in reuse:
             run.reuse(store, directory)
-        run.begin(store, forget=forget)
+        run.begin(store, forget=forget, replace=replace)
         try:
             result = run.play(store, ask_first=ask_first)
         except (StoppedError, KeyboardInterrupt) as stop:
@@ -208,6 +209,7 @@ class _BattleRun:
             self.plan = part_of(self.plan, self.shard)
             self.prompts = tuple(prompt for prompt in self.prompts if self.shard.holds(prompt.id))
         self.expected: Estimate | None = None
+        self.earlier: str | None = None
         self.human = HumanLabel(settings.human.usd, settings.human.seconds)
         self.budget = Budget(settings.budget_usd, settings.budget_calls, prices=known_prices(settings, prices))
         require_prices(self.budget, self.plan.models)
@@ -270,11 +272,16 @@ class _BattleRun:
         """Refuse a directory that holds another shard, or rows of none; with `keep` it is this one's from then on."""
         refuse_other(store, self.out, self.claimed, "battle", keep=keep)
 
-    def begin(self, store: Store, *, forget: bool) -> None:
-        """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored."""
+    def begin(self, store: Store, *, forget: bool, replace: bool = False) -> None:
+        """Refuse what the directory does not allow; then the settings, prompts and recorded answers are stored.
+
+        A board that other settings made is set aside before.
+        """
         self.budget.begin(store)  # refuses where it cannot count, before anything is written
         batch = self.settings.batch is not None
         settle_batches(store, self.plan.judges, self.budget, self.out, batch=batch, forget=forget)
+        if undecides(self.out, self.settings, self.plan, store, replace_=replace):
+            self.earlier = set_aside(self.out, "battle")
         write_settings(self.out, self.settings)
         store.add_prompts(self.prompts)
         ingest_recorded(store, self.plan.contestants, self.prompts, self.plan.recorded)
@@ -322,12 +329,19 @@ class _BattleRun:
                 self.plan, store, self.out, why.partition("; ")[0], anchor=self.anchor, **more
             )
             report = written_report(self.out, result.leaderboard.battles)
+            self._tell_earlier()
             if as_json:
                 sys.stdout.write(json.dumps(summary, indent=2) + "\n")
             elif result.leaderboard.battles:
                 _print_result(result, report, store.usage())
             else:
                 say(self.messages, f"no battle decided of {self.plan.battles:,}")
+
+    def _tell_earlier(self) -> None:
+        """Say where the board of other settings is, unless it stands here again."""
+        drop_returned(self.out)
+        if self.earlier is not None:
+            self._say(f"note: {self.earlier}")
 
     def _of_shard(self) -> dict[str, Any]:
         return {} if self.claimed is None else {"shard": self.claimed.summary()}
@@ -352,6 +366,7 @@ class _BattleRun:
         summary, flagged = self.summarise(store, result)
         usage, people = store.usage(), summary["human_equivalent"]
         report = written_report(self.out, result.leaderboard.battles)
+        self._tell_earlier()
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         else:

@@ -9,18 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from arenaloop.arena.adaptive import chosen_battles
+from arenaloop.arena.pairings import pairings
 from arenaloop.arena.plan import BattlePlan
 from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.errors import ArenaloopError, ConfigError
 from arenaloop.jsonl import read_rows
 from arenaloop.regular_files import refuse_others
+from arenaloop.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["changed", "leaving", "refuse_leaving"]
+__all__ = ["changed", "leaving", "refuse_leaving", "undecides"]
 
 _NAMED = 5
 _ROW = ("prompt_id", "model_a", "model_b")
 _RULES = ("pairs", "seats", "merge", "one_seat_failed", "own_failure", "seed")
+_DRAWN = ("sample", "calls", "optimal")
 _JUDGED_BY = (
     "spec",
     "template",
@@ -33,6 +37,8 @@ _JUDGED_BY = (
     "sampling",
 )
 """Settings of a judge that are part of its verdicts' keys: with another value all is asked again."""
+_HOW_ASKED = {"budget_usd", "budget_calls", "concurrency", "engine", "workers", "batch", "human"}
+"""Settings that no battle depends on."""
 
 
 def refuse_leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> None:
@@ -42,16 +48,15 @@ def refuse_leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> Non
         ConfigError: names them, and what keeps them or lets them go.
         InputError: what should be a file of results is none.
     """
-    lost, flags = leaving(out, settings, plan)
+    lost, keeps = leaving(out, settings, plan)
     if lost:
-        keeps = f"--add without {' and '.join(flags)}" if flags else "--add"
         raise ConfigError(
             f"{out}: {'; '.join(lost)}: this battle would take that off its board (nothing stored is lost); keep it "
             f"with {keeps} or another --out, or let it go with --replace"
         )
 
 
-def leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> tuple[list[str], list[str]]:
+def leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> tuple[list[str], str]:
     """What is on a directory's board and would not be after this battle.
 
     Args:
@@ -60,23 +65,26 @@ def leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> tuple[list
         plan: likewise.
 
     Returns:
-        What would leave, in words, and the flags whose other values make it leave.
+        What would leave, in words, and which flags keep it.
     """
     board, battles = out / "leaderboard.json", out / "battles.jsonl"
     refuse_others([board, battles])
     try:
         on_board = [row["model"] for row in json.loads(board.read_bytes())["leaderboard"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return [], []  # none yet, or a damaged one: it is written again
-    names = {model.name for model in settings.models}
+        return [], ""  # none yet, or a damaged one: it is written again
+    names = {str(model.name) for model in settings.models}
     lost = [model for model in on_board if model not in names]
     told = [f"{counted(len(lost), 'model')} ({_some(lost)})"] if lost else []
-    wanted = set(plan.prompt_ids)
+    wanted, before = set(plan.prompt_ids), _before(out)
     if gone := len({row["prompt_id"] for row in _decided(battles)} - wanted):
         told.append(f"battles on {counted(gone, 'prompt')}")
-    before = _before(out)
-    if before is None or not _differ(before, settings):
-        return told, []
+    changes = [] if before is None else _differ(before, settings)
+    as_before = not {"pairs", "seed"} & {*changes} and not ("calls" in settings.pairs and "seats" in changes)
+    if as_before and (words := _redrawn(battles, names, before, settings, plan)):
+        return [*told, words], f"--pairs all, or by --reuse {out} with another --out (what is there is not asked)"
+    if before is None or not changes:
+        return told, "--add or another --out"
     stay = [
         row
         for row in _decided(battles)
@@ -84,7 +92,8 @@ def leaving(out: Path, settings: BattleSettings, plan: BattlePlan) -> tuple[list
     ]
     by_rule = {name: words for name, words in _by_rules(stay, before, settings, plan).items() if words}
     told += [f"{words} ({_was(name, before, settings)})" for name, words in by_rule.items()]
-    return told, ["--" + name.replace("_", "-") for name in by_rule]
+    flags = " and ".join("--" + name.replace("_", "-") for name in by_rule)
+    return told, f"--add{' without ' if flags else ''}{flags} or another --out"
 
 
 def changed(out: Path, settings: BattleSettings) -> list[str]:
@@ -105,6 +114,29 @@ def changed(out: Path, settings: BattleSettings) -> list[str]:
             what = "the judge" if name == "spec" else f"the judge's {name}"
             told.append(f"{_was(name, before.judge, settings.judge, what)} from now on")
     return told + [f"{_was(name, before, settings)} from now on" for name in _differ(before, settings)]
+
+
+def undecides(out: Path, settings: BattleSettings, plan: BattlePlan, store: Store, *, replace_: bool) -> bool:
+    """Whether a battle on a directory's board is not decided by other settings, as the arena file stands.
+
+    Losses by own failure, which no judge saw, do not count.
+
+    Args:
+        replace_: whether battles may leave the board, which they do with the same settings where a file has changed.
+    """
+    before = _before(out)
+    if before is not None and not replace_:
+        old, new = (one.model_dump(exclude=_HOW_ASKED) for one in (before, settings))
+        if old == new:
+            return False
+    rows = (row for row in _decided(out / "battles.jsonl") if row.get("own_failure") is None)
+    left = {hash((row["prompt_id"], *sorted((row["model_a"], row["model_b"])))) for row in rows}
+    if left and plan.schedule.wanted is not None:
+        plan = replace(plan, schedule=chosen_battles(plan, store))
+    for one in pairings(plan, store) if left else ():
+        if one.winners:
+            left.discard(hash((one.prompt_id, *sorted((one.model_a, one.model_b)))))
+    return bool(left)
 
 
 def _before(out: Path) -> BattleSettings | None:
@@ -146,7 +178,7 @@ def _by_rules(
     for row in stay:
         keys[row["prompt_id"], row["model_a"], row["model_b"]] += row["verdicts"]
     judged = {battle: some for battle, some in keys.items() if some}
-    drawn = now.pairs.startswith(("sample", "calls", "optimal"))
+    drawn = now.pairs.startswith(_DRAWN)
     if "pairs" in changes or (drawn and ("seed" in changes or ("calls" in now.pairs and "seats" in changes))):
         told["pairs" if "pairs" in changes else "seed" if "seed" in changes else "seats"] = _unpaired(
             keys, before, now, plan
@@ -168,6 +200,28 @@ def _by_rules(
         rule = "one_seat_failed" if "one_seat_failed" in changes else "merge"
         told[rule] = f"{counted(alone, 'battle')} that one seat decided" if alone else ""
     return told
+
+
+def _redrawn(
+    battles: Path, names: set[str], before: BattleSettings | None, now: BattleSettings, plan: BattlePlan
+) -> str:
+    """The battles that leave because the same rule draws other pairs from other models or prompts, in words."""
+    if not now.pairs.startswith(_DRAWN):
+        return ""
+    gone = 0
+    if plan.schedule.wanted is None:
+        wanted = set(plan.prompt_ids)
+        for prompt_id, a, b in {tuple(row[key] for key in _ROW) for row in _decided(battles)}:
+            stays = prompt_id in wanted and {a, b} <= names
+            gone += stays and {a, b} not in [{*pair} for pair in plan.schedule.on(prompt_id)]
+    elif before is not None and (names, now.prompts, now.limit) != (
+        {model.name for model in before.models},
+        before.prompts,
+        before.limit,
+    ):
+        gone = sum({row["model_a"], row["model_b"]} <= names for row in _decided(battles))
+    most = "up to " if plan.schedule.wanted is not None else ""
+    return f"{most}{counted(gone, 'battle')} (pairs {now.pairs} are drawn anew from all models)" if gone else ""
 
 
 def _unpaired(

@@ -35,6 +35,7 @@ from arenaloop.data.lineage import (
     row_files,
     row_texts,
 )
+from arenaloop.data.result_files import BESIDE, home_of
 from arenaloop.errors import InputError, UserError, nearest
 from arenaloop.jsonl import read_rows
 from arenaloop.recipes.arena_learning_stages import plan_stages
@@ -68,7 +69,8 @@ class Looked:
     """A run directory, opened for reading.
 
     Attributes:
-        directory: as given; `home`: where the arena file and the training rows are (of ``rejudged/NAME`` the run).
+        directory: as given; `home`: where the arena file and the training rows are (of
+            ``rejudged/NAME`` and ``earlier/KEY`` the run).
         settings: None where config.yaml cannot be read; `notes` say so.
         done: results of finished stages, by name; the latest where there are several.
     """
@@ -268,8 +270,9 @@ class Looked:
         return [(name, one) for name, path in files.items() for one in lines_with(path, [word]) if names(one.row, word)]
 
     def battles_naming(self, word: str) -> list[Place]:
-        """Lines of ``battles.jsonl`` and ``undecided.jsonl``, here and in what was judged again."""
-        some = [self.directory, self.home, *sorted((self.home / "rejudged").glob("*"))]
+        """Lines of ``battles.jsonl`` and ``undecided.jsonl``, here and on the boards beside."""
+        beside = [folder for name in BESIDE for folder in sorted((self.home / name).glob("*"))]
+        some = [self.directory, self.home, *beside]
         folders = {folder.resolve(): folder for folder in reversed(some)}.values()
         files = [folder / name for folder in folders for name in ("battles.jsonl", "undecided.jsonl")]
         return [one for path in files for one in lines_with(path, [word]) if names(one.row, word)]
@@ -297,8 +300,7 @@ def looked_up(directory: Path) -> Iterator[Looked]:
         directory = directory.parent
     if not os.path.isdir(directory):
         raise InputError(f"{directory}: no such run directory")
-    above = directory.resolve().parent
-    home = above.parent if above.name == "rejudged" and not (directory / ARENA).exists() else directory
+    home = home_of(directory)
     if not (home / ARENA).is_file():
         if (directory / "training.json").is_file():
             raise InputError(f"{directory}: a training's directory; give the run that its rows came from")

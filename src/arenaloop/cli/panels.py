@@ -287,6 +287,8 @@ class _Page:
         for one in d["kept"]:
             state = "" if one["finished"] else " (not finished)"
             self.line(f"{one['stage']} of other settings{state}: {one['path']}: {one['settings']}")
+        for one in d["earlier"]:
+            self.line(f"board of earlier settings: {one['path']}: {counted(one['battles'], 'battle')}")
         self.console.print()
         for one in d["battles"]:
             self.line(f"{one['file']}: {one['lines']:,}")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from arenaloop.arena.standing import so_far
+from arenaloop.cli.directory import write_settings
+from arenaloop.cli.earlier import drop_returned, set_aside
 from arenaloop.cli.written_report import written_report
 from arenaloop.config import RecipeSettings
 from arenaloop.errors import StorageError
@@ -34,9 +36,13 @@ _HOW_RUN = set(HOW_RUN - {"rating"})
 _PROMPTS = ("pool", "test", "validation", "held_out", "preference", "unlabeled", "evaluation")
 
 
-def begin_recipe(plan: Outline, built: object, settings: RecipeSettings, store: Store) -> None:
-    """Note in the arena file what is to be done."""
+def begin_recipe(plan: Outline, built: object, settings: RecipeSettings, store: Store, out: Path) -> str | None:
+    """Note in the arena file what is to be done, and set a board of other settings aside; where that is, in words."""
+    at = begun(store)
+    earlier = set_aside(out, "run") if at is not None and at.settings != _decided_by(built, settings) else None
+    write_settings(out, settings)
     begin(store, plan.stages, plan.battles, _decided_by(built, settings))
+    return earlier
 
 
 def _decided_by(built: object, settings: RecipeSettings) -> str:
@@ -123,6 +129,7 @@ def stop_recipe(
         if found is None:
             return
         report = written_report(out, found.leaderboard.battles)
+        drop_returned(out)
         if as_json:
             sys.stdout.write(json.dumps(found.summary, indent=2) + "\n")
             return

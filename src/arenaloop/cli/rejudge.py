@@ -250,13 +250,15 @@ def _held(budget: Budget) -> str:
 def _settings_of(directory: Path) -> JudgedSettings:
     """The settings that a run directory was made with."""
     from arenaloop.config import BattleSettings, read_yaml, validate
+    from arenaloop.data.result_files import EARLIER, home_of
     from arenaloop.regular_files import refuse_others
     from arenaloop.specs.recipes import recipe_named
 
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
-    if directory.resolve().parent.name == "rejudged":
-        raise InputError(f"{directory}: is itself rejudged; give the run directory, {directory.parent.parent}")
+    if (home := home_of(directory)) != directory:
+        what = "a board of earlier settings" if directory.resolve().parent.name == EARLIER else "itself rejudged"
+        raise InputError(f"{directory}: is {what}; give the run directory, {home}")
     names = ("config.yaml", "battles.jsonl", "leaderboard.json")
     refuse_others(directory / name for name in names)
     for name in names:

@@ -180,7 +180,8 @@ def _execute(
 
     from arenaloop.calls.budget import Budget
     from arenaloop.calls.recorded import recorded_notes
-    from arenaloop.cli.directory import ARENA, PROGRESS, open_directory, write_settings
+    from arenaloop.cli.directory import ARENA, PROGRESS, open_directory
+    from arenaloop.cli.earlier import drop_returned
     from arenaloop.cli.money import known_prices
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.recipe_standing import begin_recipe, done_before, stop_recipe
@@ -221,8 +222,7 @@ def _execute(
         plan = recipe.outline(built)
         before = done_before(plan, built, settings, store, out)
         _print_outline(plan, out, messages, getattr(built, "judge", None), store, before)
-        write_settings(out, settings)
-        begin_recipe(plan, built, settings, store)
+        earlier = begin_recipe(plan, built, settings, store, out)
         try:
             if ask_first:
                 for line in _asked_first(built, settings, store):
@@ -231,10 +231,15 @@ def _execute(
                 result = recipe.run(built, store, out, watch)
         except (StoppedError, KeyboardInterrupt) as stop:
             stop_recipe(built, settings, store, out, stop, as_json=as_json)
+            if earlier is not None:
+                say(messages, f"note: {earlier}", fold=True)
             raise
         say_notices(messages, store)
         error, unread = commonest_error(store), unread_example(store)
     report = written_report(out, result.leaderboard.battles)
+    drop_returned(out)
+    if earlier is not None:
+        say(messages, f"note: {earlier}", fold=True)
     if as_json:
         sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
     else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arenaloop.cli.battled import meeting_document
+from arenaloop.cli.earlier import earlier_boards
 from arenaloop.cli.looked_up import Looked
 from arenaloop.cli.trace_run import battle_document, meetings_on, prompt_document, trace
 from arenaloop.data.lineage import Place, count_lines, dropped_files, prompt_id_of, row_prompt, row_texts
@@ -147,6 +148,9 @@ def overview(run: Looked) -> Document:
         "kept": [
             {"stage": one.stage, "path": str(one.path), "finished": one.finished, "settings": words(one.differs)}
             for one in kept_checkpoints(run.home)
+        ],
+        "earlier": [
+            {"path": str(one), "battles": count_lines(one / "battles.jsonl")} for one in earlier_boards(run.home)
         ],
         "battles": [{"file": one.name, "lines": count_lines(one)} for one in files],
         "try": hints,

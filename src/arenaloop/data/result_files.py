@@ -10,7 +10,13 @@ from arenaloop.errors import InputError
 from arenaloop.regular_files import open_regular, read_regular
 from arenaloop.terminal import counted
 
-__all__ = ["board_of", "check_whole", "not_through", "refuse_unrated"]
+__all__ = ["BESIDE", "EARLIER", "board_of", "check_whole", "home_of", "not_through", "refuse_unrated"]
+
+EARLIER = "earlier"
+"""Folder of a run directory that holds boards of settings that it had before."""
+
+BESIDE = ("rejudged", EARLIER)
+"""Folders of a run directory that hold results from its arena file beside its own, each in a folder by its name."""
 
 _BLOCK = 1 << 20
 _BEGUN = ("config.yaml", "arena.db", "battles.jsonl")  # files of a run before its leaderboard
@@ -29,6 +35,14 @@ def board_of(source: Path) -> Path:
             raise InputError(f"{source}: {why}")
         raise InputError(f"{source}: no run directory (no leaderboard.json)")
     return path
+
+
+def home_of(directory: Path) -> Path:
+    """The run directory whose arena file is behind results: of ``DIR/rejudged/NAME`` and ``DIR/earlier/KEY``, DIR."""
+    if (directory / "arena.db").exists():
+        return directory
+    whole = directory if directory.parent.name in BESIDE else directory.resolve()
+    return whole.parent.parent if whole.parent.name in BESIDE else directory
 
 
 def check_whole(directory: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from arenaloop.data.result_files import home_of
 from arenaloop.errors import InputError
 from arenaloop.regular_files import read_text, refuse_others
 from arenaloop.report.texts import one_line
@@ -37,7 +38,7 @@ class Documents:
     """What a finished run wrote besides its battles.
 
     Attributes:
-        directory: the run directory, or ``DIR/rejudged/NAME`` of one.
+        directory: the run directory, or a folder of results beside its own, as ``DIR/rejudged/NAME``.
         config_text: ``config.yaml`` as it stands; `config` is the mapping in it.
         board: ``leaderboard.json``; `rows` are its models, best first.
         summary: ``summary.json``; what a recipe says of itself there is empty for a battle run: `stages` in order,
@@ -53,7 +54,7 @@ class Documents:
     @property
     def arena(self) -> Path:
         """The arena file behind it; of ``DIR/rejudged/NAME`` that of DIR."""
-        return _arena(self.directory)
+        return home_of(self.directory) / "arena.db"
 
     @property
     def one_seat(self) -> bool:
@@ -99,7 +100,7 @@ def read_documents(directory: Path) -> Documents:
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such run directory")
-    arena = _arena(directory)
+    arena = home_of(directory) / "arena.db"
     files = {name: arena if name == "arena.db" else directory / name for name in NEEDED}
     refuse_others(files.values())
     missing = [name for name, path in files.items() if not path.is_file()]
@@ -128,12 +129,6 @@ def read_documents(directory: Path) -> Documents:
         if not isinstance(some, list) or not all(isinstance(row, dict) and named in row for row in some):
             raise InputError(f"{directory / 'summary.json'}: its {key!r} are no list of {key}")
     return Documents(directory, config_text, config if isinstance(config, dict) else {}, board, summary)
-
-
-def _arena(directory: Path) -> Path:
-    """The directory's own arena file, or that of the run whose answers were judged again into it."""
-    own, above = directory / "arena.db", directory.resolve().parent
-    return above.parent / "arena.db" if above.name == "rejudged" and not own.exists() else own
 
 
 def number(value: Any) -> float | None:
