@@ -167,6 +167,15 @@ class Prompt:
         return cls(messages=({"role": "user", "content": text},), tags=tags)
 
     @property
+    def question_id(self) -> str | int | None:
+        """Its id in the file that it came from (tag ``source_id``), of the type that it has there; None without one.
+
+        Our own id in its place tells nothing more, and is none.
+        """
+        own = self.tags.get("source_id")
+        return own if isinstance(own, str | int) and not isinstance(own, bool) and own != self.id else None
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Reference answers, what its tag ``reference`` holds: a text or a list of them, of FastChat one for each turn.
 

@@ -32,7 +32,7 @@ def parsers(folder: Path) -> set[str]:
     [
         ([], "scores:1"),
         (["--template", "score_first"], "first_line:1"),
-        (["--template", "labels"], "labels:1"),
+        (["--template", "labels"], "labels:2"),
         (["--verdict", "json"], "json:1"),
         (["--template", "labels", "--verdict", "json"], "json_labels:1"),
         (["--verdict", "logprob"], "logprob:2"),
@@ -78,7 +78,7 @@ def test_an_own_template_of_a_judges_file(arenaloop: Command, tmp_path: Path) ->
     )
     result = arenaloop("battle", *MODELS, "--judge", "judge.yaml", "--out", "out")
     assert result.code == 0
-    assert parsers(tmp_path) == {"labels:1"}
+    assert parsers(tmp_path) == {"labels:2"}
     config = (tmp_path / "out" / "config.yaml").read_text()
     assert "template: mine.jinja" in config
     assert "- is it true" in config

@@ -400,16 +400,21 @@ def test_battles_for_alpaca_eval_arena_hard_and_chatbot_arena(tmp_path):
     row = games["third"][0]
     assert [game["score"] for game in row["games"]] == ["A>B", "B>A"]
     assert row["baseline"] == "other"
-    assert row["uid"] == "0"
+    assert row["uid"] == 0  # a number, as it was given
     assert row["category"] == "c"
     assert len(games["third"]) == 3
     assert len(read_battles(next((tmp_path / "ah").iterdir()))) == 12
     export(run, "--to", "arena-hard-v0.1", "--baseline", "other", "--strong", 0.5, "--out", tmp_path / "a1")
     old = next(lines(path) for path in (tmp_path / "a1").rglob("third.jsonl"))
     assert old[0]["games"][0]["score"] == "A>>B"
-    assert old[0]["question_id"] == "0"
+    assert old[0]["question_id"] == 0
 
     export(run, "--to", "chatbot-arena", "--out", tmp_path / "ca.jsonl")
+    assert {(row["question_id"], row["category"], row["turn"]) for row in lines(tmp_path / "ca.jsonl")} == {
+        (0, "c", 1),
+        (1, "c", 1),
+        (2, "c", 2),
+    }
     labels = read_labels(tmp_path / "ca.jsonl")
     assert len(labels) == 9
     assert max(label.prompt.turns for label in labels) == 2

@@ -62,7 +62,7 @@ def test_another_template(arenaloop: Command, run: Path) -> None:
     assert read(new / "summary.json")["calls"] == document["calls"]
     with Store(run / "arena.db", readonly=True) as store:
         parsers = {row[0] for row in store._reader.execute("SELECT DISTINCT parser FROM verdicts")}
-        assert parsers == {"scores:1", "labels:1"}
+        assert parsers == {"scores:1", "labels:2"}
 
 
 def test_the_same_command_asks_nothing_again(arenaloop: Command, run: Path) -> None:

@@ -66,6 +66,11 @@ def test_a_pair_without_a_label_is_an_error_and_no_tie() -> None:
     assert recorded(verdict) is None
 
 
+def test_a_verdict_of_the_template_labels_is_no_recorded_label() -> None:
+    written = Verdict("k", "p", "f", "s", "judge", Status.UNPARSED, raw="So ...", parser="labels:1", template_hash="t")
+    assert recorded(written) is None
+
+
 def test_a_recorded_failure_is_unparsed() -> None:
     verdict = decide(judge_of(RecordedVote(None)), "one", "two")
     assert (verdict.status, verdict.outcome) == (Status.UNPARSED, None)

@@ -151,7 +151,7 @@ def test_a_json_verdict() -> None:
     [
         ("pairwise", "Fine.\nScores: 8 3", (8, 3), "scores:1"),
         ("score_first", "Scores: 8 3\nFine.", (8, 3), "first_line:1"),
-        ("labels", "Fine.\n[[A>B]]", (0.75, 0.25), "labels:1"),
+        ("labels", "Fine.\n[[A>B]]", (0.75, 0.25), "labels:2"),
     ],
 )
 def test_each_template_is_read_by_its_own_parser(

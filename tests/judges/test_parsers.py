@@ -190,7 +190,8 @@ def test_five_labels(label: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "A>B", "[A>B]", "[[A]]", "[[A<B]]", "[[B=A]]", "[[A>A]]", "[[B>>B]]", "[[a>b]]", "[[A>>>B]]", "[[C>B]]",
-     "My verdict is [[A>B]]", "[[A>B]].", "[[A>B]] [[B>A]]", "[[A>B]]\nThank you", "[[A>B]" + " " * 300 + "]"],
+     "[[A>B]] [[B>A]]", "[[A>B]]\nThank you", "[[A>B]" + " " * 300 + "]", "[[A>B]] it is", "My verdict is [[A>A]]",
+     "So: [[A>B]]" + "." * 200, "x" * 200 + " [[A>B]]"],
 )  # fmt: skip
 def test_no_label(text: str) -> None:
     assert parse_labels(text) is None
@@ -198,7 +199,67 @@ def test_no_label(text: str) -> None:
 
 @given(st.text(max_size=60).filter(str.strip), st.sampled_from(list(LABELS)))
 def test_a_quoted_label_does_not_decide(after: str, label: str) -> None:
-    assert parse_labels(f"[[{label}]]\n{after}") == parse_labels(after)
+    assert parse_labels(f"[[{label}]]\n{after}") in (None, parse_labels(after))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["My final verdict is: [[A=B]]", "My final verdict is tie: [[A=B]].", "**My final verdict is: [[A=B]]**",
+     "My final verdict is: **[[A=B]]**", "### Final verdict: [[ A=B ]]!", "[[A=B]], so my verdict is [[A=B]]",
+     'It says "even", and so do I: [[A=B]]', "[[A=B]]."],
+)  # fmt: skip
+def test_a_label_at_the_end_of_the_last_line(line: str) -> None:
+    """Arena-Hard's own wording, and its kin."""
+    for before in ("", "The labels are [[A>>B]] and [[B>>A]], says the task.\n", 'Answer 2 ends with "[[B>>A]]"\n'):
+        assert parse_labels(f"{before}{line}\n") == (0.5, 0.5)
+    assert parse_labels(f"[[A>>B]]\n{line}") is None  # which of the two did somebody else write?
+    assert parse_labels(f"{line}\nI hope that helps.") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['Answer 2 ends with "[[B>>A]]"', "Answer 2 ends with `[[B>>A]]`", "> My final verdict is: [[B>>A]]",
+     'It says "my final verdict is: [[B>>A]]', "It says “Verdict: [[B>>A]]", "It says '[[B>>A]]'",
+     "Better is [[A>B]], though answer 2 asks for [[B>>A]]"],
+)  # fmt: skip
+def test_what_is_quoted_at_the_end_of_the_last_line_does_not_decide(line: str) -> None:
+    assert parse_labels(f"Answer 1 is better.\n{line}") is None
+    assert parse_labels(f"{line}\n[[A>B]]") == (0.75, 0.25)
+
+
+_PIECES = st.lists(
+    st.one_of(
+        st.sampled_from([f"[[{label}]]" for label in (*LABELS, "A>A", "B=A")]),
+        st.sampled_from(["My final verdict is: ", "\n", " ", '"', "> ", "**", ".", "`", "Answer 2 says ", "x" * 150]),
+    ),
+    max_size=9,
+).map("".join)
+
+
+@given(_PIECES)
+def test_labels_are_read_as_arena_hard_reads_them_or_not_at_all(text: str) -> None:
+    """It takes the one label that stands anywhere; where several do, ours is that of the last line, or none."""
+    found = parse_labels(text)
+    unique = set(re.findall(r"\[\[([AB<>=]+)\]\]", text))
+    if found is None:
+        return
+    assert found == (
+        LABELS[last := re.findall(r"\[\[([AB<>=]+)\]\]", text.rstrip().rsplit("\n", 1)[-1])[-1]],
+        1 - found[0],
+    )
+    assert len(unique) > 1 or unique == {last}
+
+
+@given(_PIECES, st.sampled_from(list(LABELS)))
+def test_a_label_alone_in_the_last_line_is_read_whatever_stands_before(before: str, label: str) -> None:
+    """What was readable before a label could stand at a line's end still says what it said."""
+    assert parse_labels(f"{before}\n**[[{label}]]**") == (LABELS[label], 1 - LABELS[label])
+
+
+def test_labels_are_read_in_linear_time() -> None:
+    assert parse_labels("[[A>B]]\n" * 20_000 + "So: [[A>B]]") == (0.75, 0.25)
+    assert parse_labels("[[ " + " " * 100_000) is None
+    assert parse_labels("[[A>B]]" * 28) == (0.75, 0.25)
 
 
 def test_the_label_of_a_seat() -> None:
@@ -424,7 +485,7 @@ def test_parsers_are_told_apart_by_their_names() -> None:
         for which in ("first", "last")
     }
     assert names == {
-        "scores:1", "first_line:1", "labels:1", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:2",
+        "scores:1", "first_line:1", "labels:2", "label:1", "json:1", "json_labels:1", "json_label:1", "logprob:2",
         "logprob_last:2",
     }  # fmt: skip
 

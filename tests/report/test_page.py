@@ -224,7 +224,7 @@ def test_a_jury_is_shown_member_by_member(tmp_path: Path, play: Callable[..., Pa
     assert text.count("The jury: 2 for y, 1 without a verdict") == 3
     # one for each seating; the scores of the first two have a caption besides
     assert [text.count(f"{name} member :") for name in ("first", "second", "third")] == [7, 7, 6]
-    assert "second member labels labels:1 6 0 0 100.0 % 0.0 %" in text
+    assert "second member labels labels:2 6 0 0 100.0 % 0.0 %" in text
     assert "third member pairwise scores:1 18 18 12 – –" in text
     assert "first member : 6 verdicts, mean 9.00 for the first seat and 2.00 for the second" in text
     assert "second member : 6 verdicts, mean 0.75 for the first seat and 0.25 for the second" in text

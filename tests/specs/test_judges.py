@@ -27,13 +27,13 @@ def form(built: Any) -> tuple[object, ...]:
 
 def test_what_a_judges_file_may_say(tmp_path: Path) -> None:
     assert form(build()) == ("pairwise", (), "text", "scores:1")
-    assert form(build(template="labels", criteria="be kind")) == ("labels", ("be kind",), "text", "labels:1")
+    assert form(build(template="labels", criteria="be kind")) == ("labels", ("be kind",), "text", "labels:2")
     assert form(build(criteria=["be kind", "be short"], verdict="json"))[1:3] == (("be kind", "be short"), "json")
     built = build(verdict="logprob", deciding_label="last")
     assert (form(built)[3], built.sampling.max_tokens) == ("logprob_last:2", 512)
     own = tmp_path / "own.jinja"
     own.write_text('{# parser: scores #}{% include "material" %}')
-    assert form(build(template=str(own), parser="labels")) == ("own", (), "text", "labels:1")
+    assert form(build(template=str(own), parser="labels")) == ("own", (), "text", "labels:2")
 
 
 @pytest.mark.parametrize(

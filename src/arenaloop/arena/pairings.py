@@ -34,6 +34,7 @@ class Pairing(NamedTuple):
         lost: who won for that reason, once for each battle that there would have been; empty where it is nobody's
             loss. A loss by own failure has no scores, and no training row is made of it.
         open: keys of the stored verdicts without an outcome, where there is no battle.
+        question_id: the prompt's own id (`Prompt.question_id`).
     """
 
     prompt_id: str
@@ -45,6 +46,7 @@ class Pairing(NamedTuple):
     attribution: Attribution | None = None
     lost: tuple[Winner, ...] = ()
     open: tuple[str, ...] = ()
+    question_id: str | int | None = None
 
     @property
     def winners(self) -> tuple[Winner, ...]:
@@ -117,6 +119,7 @@ def _pairings(
     facts: Facts,
 ) -> Iterator[Pairing]:
     members, reask, merge, both = jury.members, plan.reask, plan.merge, plan.seats == "both"
+    question = prompt.question_id
     battling = {name: response for name, response in responses.items() if response.battles}
     stored: dict[str, tuple[str, ...]] = {}  # of a jury's verdict, the keys of its members'
     silent: list[Ruling | None] = []  # verdicts on the pair at hand that have no outcome, each member's own
@@ -140,7 +143,7 @@ def _pairings(
         games = 2 if merge == "two_battles" and both else 1
         lost = (winner,) * games if plan.own_failure == "loss" and (winner := attribution.winner) is not None else ()
         keys = tuple(ruling.key for ruling in silent if ruling is not None)
-        return Pairing(prompt.id, a, b, (), a_first, b_first, attribution, lost, keys)
+        return Pairing(prompt.id, a, b, (), a_first, b_first, attribution, lost, keys, question)
 
     for a, b in plan.schedule.on(prompt.id):
         one, two = battling.get(a), battling.get(b)
@@ -158,7 +161,10 @@ def _pairings(
                 replace(battle, verdicts=tuple(key for seat in battle.verdicts for key in stored[seat]))
                 for battle in battles
             )
-        yield Pairing(prompt.id, a, b, battles, a_first, b_first) if battles else without_battle(a, b, a_first, b_first)
+        if battles:
+            yield Pairing(prompt.id, a, b, battles, a_first, b_first, question_id=question)
+        else:
+            yield without_battle(a, b, a_first, b_first)
 
 
 def _final(

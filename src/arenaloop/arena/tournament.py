@@ -98,10 +98,15 @@ class _Columns:
         return decided.with_failures(self.undecided.elements(), self.own_failures)
 
 
-def battle_line(battle: Battle) -> bytes:
-    """One line of ``battles.jsonl``, put together from its parts: a quarter of the encoder's time, for each of many."""
-    return b'{"prompt_id": %b, "model_a": %b, "model_b": %b, "winner": %b, "score_a": %b, "score_b": %b, %b, %b' % (
+def battle_line(battle: Battle, question: str | int | None = None) -> bytes:
+    """One line of ``battles.jsonl``, put together from its parts: a quarter of the encoder's time, for each of many.
+
+    Args:
+        question: the prompt's own id (`Prompt.question_id`).
+    """
+    return b'{"prompt_id": %b, %b"model_a": %b, "model_b": %b, "winner": %b, "score_a": %b, "score_b": %b, %b, %b' % (
         _json(battle.prompt_id),
+        b"" if question is None else b'"question_id": %b, ' % _json(question),
         _json(battle.model_a),
         _json(battle.model_b),
         _json(battle.winner),
@@ -117,7 +122,7 @@ def loss_rows(pairing: Pairing, judge: str) -> Iterator[dict[str, Any]]:
     assert pairing.attribution is not None
     for winner in pairing.lost:
         yield {
-            "prompt_id": pairing.prompt_id,
+            **_asked(pairing),
             "model_a": pairing.model_a,
             "model_b": pairing.model_b,
             "winner": winner.value,
@@ -136,7 +141,7 @@ def undecided_row(pairing: Pairing) -> dict[str, Any]:
     assert pairing.attribution is not None
     cause = pairing.attribution.cause
     return {
-        "prompt_id": pairing.prompt_id,
+        **_asked(pairing),
         "model_a": pairing.model_a,
         "model_b": pairing.model_b,
         "cause": cause.value,
@@ -144,6 +149,12 @@ def undecided_row(pairing: Pairing) -> dict[str, Any]:
         "reason": pairing.attribution.reason,
         "verdicts": list(pairing.open),
     }
+
+
+def _asked(pairing: Pairing) -> dict[str, str | int]:
+    """The prompt of a battle, by our id and by its own, where it has one."""
+    own = {} if pairing.question_id is None else {"question_id": pairing.question_id}
+    return {"prompt_id": pairing.prompt_id, **own}
 
 
 # the same few names and scores again and again
@@ -214,7 +225,7 @@ def write_results(
             summary.add(pairing)
             columns.add(pairing)
             for battle in pairing.battles:
-                yield battle_line(battle)
+                yield battle_line(battle, pairing.question_id)
             if pairing.lost:
                 yield from loss_rows(pairing, plan.judge.name)
 

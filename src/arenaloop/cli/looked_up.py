@@ -140,7 +140,7 @@ class Looked:
     # ------------------------------------------------------------------ what a word names
 
     def named(self, word: str, kinds: Sequence[str] = ("prompt", "response", "verdict", "judgement")) -> Named:
-        """The one key that begins so.
+        """The one key that begins so; before those that are longer than the word, a prompt that its file called so.
 
         Raises:
             InputError: there is none, there are several, or too few characters are given.
@@ -148,6 +148,12 @@ class Looked:
         some = [Named(*one) for one in self.store.keys_like(word, _CANDIDATES) if one[0] in kinds]
         if exact := [one for one in some if one.key == word]:
             return exact[0]
+        called = self.store.prompts_called(word, _CANDIDATES) if "prompt" in kinds else []
+        if len(called) == 1:
+            return Named("prompt", called[0])
+        if called:
+            more = ", …" if len(called) >= _CANDIDATES else ""
+            raise InputError(f"{word} is the own id of several prompts, name one by ours: {', '.join(called)}{more}")
         if not some and word in self.store.answers_by_model():
             raise InputError(
                 f"{word!r} is a contestant, not a stage or key; a prompt and two contestants name a battle "
@@ -155,7 +161,10 @@ class Looked:
             )
         if len(word) < _PREFIX:
             stages = nearest(word, [*self.rows, *self.done])
-            raise InputError(f"{word!r}: no stage{stages}, and too short for a key (at least {_PREFIX} characters)")
+            raise InputError(
+                f"{word!r}: no stage{stages} and no prompt's own id, and too short for a key (at "
+                f"least {_PREFIX} characters)"
+            )
         if len(some) == 1:
             return some[0]
         if some:
@@ -186,6 +195,8 @@ class Looked:
         with suppress(StopIteration):
             # os.path's, since a Path raises for a name that is too long
             return row_at(next(path for path in self._paths(name) if os.path.isfile(path)), int(number))
+        if self.store.prompts_called(word, 1):
+            return None
         if _leaves(name):
             raise InputError(f"{shown}: no such file; in {self.directory} nothing outside of it is read")
         known = list(self.rows)

@@ -321,7 +321,9 @@ class _Page:
         for turn in d.get("follow_ups") or ():
             text.append("then  ", style="bold").append(f"{self.clip(str(turn))}\n")
         text.rstrip()
-        self.console.print(Panel(text, title=Text(f"prompt {plain(d['id'])}"), title_align="left", border_style="dim"))
+        own = (d.get("tags") or {}).get("source_id")
+        title = f"prompt {plain(d['id'])}" + ("" if own is None else f" · {plain(str(own))} in its own file")
+        self.console.print(Panel(text, title=Text(title), title_align="left", border_style="dim"))
 
     def text(self, title: str, texts: Iterable[str] | None, style: str = "") -> None:
         body = "no answer" if texts is None else "\n⏎\n".join(map(self.clip, texts))

@@ -18,6 +18,7 @@ def show(
             metavar="WHAT…",
             help="PROMPT MODEL MODEL: their battle. battles.jsonl:LINE, undecided.jsonl:LINE. STAGE:LINE: a training "
             "row. Or the key of a verdict, an answer or a judgement, or a prompt's id; its first 6 characters will do. "
+            "A PROMPT goes by the id that it has in its own file, too (question_id, uid, id). "
             "Without it: what there is.",
             show_default=False,
         ),
@@ -36,6 +37,8 @@ def show(
         arenaloop show runs/demo battles.jsonl:1
 
         arenaloop show runs/demo 8eb814c0 SFT-I0 scholar
+
+        arenaloop show runs/mt_bench 81 gpt-4 mine
 
         arenaloop show runs/demo b74f178d --full
     """

@@ -60,6 +60,8 @@ _CATEGORY = re.compile(rf"(?a:category)\s*[:=]\s*[\[(]*\s*({'|'.join(CATEGORIES)
 _WINNER = re.compile(r"(?a:winner)\s*[:=]\s*[\[(]*\s*(?:(?a:judge?ment)\s+)?([AB])\s*[\])]*\.?", re.IGNORECASE)
 _CHOICES = re.compile(r"(?a:choices?)\s*[:=]\s*([12](?:[\s,;|]+[12])*)\.?", re.IGNORECASE)
 _LABEL = re.compile(r"\[\[\s*([AB])\s*(>>|>|=)\s*([AB])\s*\]\]")
+_AROUND = " \t\r*_"  # blanks, and what sets a word off
+_QUOTES = tuple("\"'`“”„‘’‚«»‹›")
 _LONGEST_LINE = 200  # no line of a verdict is longer; keeps the expressions below linear on hostile text
 _MARKDOWN = re.compile(r"^[\s*_`#>\-]+|[\s*_`]+$")
 _EMPHASIS = re.compile(r"[*_`]+")
@@ -92,13 +94,43 @@ def parse_first_line(text: str) -> Scores | None:
 
 
 def parse_labels(text: str) -> Scores | None:
-    """Read one of five labels, ``[[A>>B]]`` to ``[[B>>A]]``, from the last non-blank line, where it stands alone.
+    """Read one of five labels, ``[[A>>B]]`` to ``[[B>>A]]``, from the last non-blank line: alone, or at its end.
+
+    At the end of a line, as in ``My final verdict is: [[A=B]]`` (Arena-Hard's wording), it counts only where no other
+    label stands in that line and no other line ends with another one: an answer that was quoted may be either of them.
+    A line of a quotation, and a label in quotation marks or backticks, are no verdict there.
 
     Returns:
         1, 0.75, 0.5, 0.25 or 0 for the first seat (A), and the rest of 1 for the second; None if it is anything else.
     """
-    match = _LABEL.fullmatch(bare(last_line(text)))
-    return None if match is None else shares_of(LABELS.get("".join(match.groups())))
+    last = last_line(text)
+    match = _LABEL.fullmatch(bare(last))
+    if match is not None:
+        return shares_of(LABELS.get("".join(match.groups())))
+    ends = _label_at_end(last)
+    if ends is None or any(other not in (None, ends) for other in map(_label_at_end, text.split("\n"))):
+        return None
+    return shares_of(LABELS.get(ends))
+
+
+def _label_at_end(line: str) -> str | None:
+    """The label that a line ends with, ``?`` where it holds another one too; None of other lines and of quotations."""
+    if "]]" not in line or len(line) > _LONGEST_LINE or line.lstrip().startswith(">"):
+        return None
+    found = list(_LABEL.finditer(line))
+    if not found or line[found[-1].end() :].strip(_AROUND + ".!") or _is_quoted(line[: found[-1].start()]):
+        return None
+    labels = {"".join(match.groups()) for match in found}
+    return labels.pop() if len(labels) == 1 else "?"
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether quotation marks, or backticks, are open where a text ends."""
+    return (
+        before.endswith(_QUOTES)
+        or any(before.count(mark) % 2 for mark in '"`')
+        or any(before.count(opening) != before.count(closing) for opening, closing in ("“”", "«»"))
+    )
 
 
 def parse_label(text: str) -> Scores | None:

@@ -47,7 +47,7 @@ def material(prompt: Prompt, first: Sequence[str], second: Sequence[str]) -> Mat
 
 def looked_up(verdict: Verdict) -> bool:
     """Whether a verdict came from a `LabelsJudge`, found or not."""
-    return verdict.parser == _PARSER
+    return verdict.parser == _PARSER and not verdict.template_hash  # a template's `labels` were read by that name, too
 
 
 def recorded(verdict: Verdict) -> dict[str, Any] | None:

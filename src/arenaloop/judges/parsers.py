@@ -182,6 +182,8 @@ _TEXTS: dict[Form, Callable[[str], Any]] = {
     "winner": parse_winner,
     "choices": parse_choices,
 }
+_VERSIONS: dict[Form, int] = {"labels": 2}
+"""Of how texts are read, where it is not 1."""
 
 
 def parser_for(
@@ -234,7 +236,9 @@ def parser_for(
             parse = parse_choices_json
         return Parser(name, mode, lambda completion: parse(completion.text), json_schema(form), scale=_scale(form))
     read = _TEXTS[form]
-    return Parser(f"{form}:1", mode, lambda completion: read(completion.text), scale=_scale(form))
+    return Parser(
+        f"{form}:{_VERSIONS.get(form, 1)}", mode, lambda completion: read(completion.text), scale=_scale(form)
+    )
 
 
 def _scale(form: Form) -> tuple[float, float]:

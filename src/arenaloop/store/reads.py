@@ -364,6 +364,12 @@ class Readings:
             found += [(kind, str(key)) for (key,) in rows]
         return found
 
+    def prompts_called(self, own: str, limit: int) -> list[str]:
+        """Ids of up to `limit` prompts that their own file called so (`Prompt.question_id`); it reads them all."""
+        rows = self._reader.execute("SELECT * FROM prompts WHERE instr(tags, '\"source_id\":') ORDER BY id")
+        called = (one.id for one in map(prompt_of, rows) if one.question_id is not None and str(one.question_id) == own)
+        return list(islice(called, limit))
+
     def keys_beside(self, word: str) -> list[str]:
         """The keys that stand right before and behind a word in the order of each kind's."""
         found: list[str] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from arenaloop.data.export.described import DESCRIPTIONS
 from arenaloop.data.export.rows import Account, UnfitError
 from arenaloop.data.probabilities import gives_probabilities, judged_share
 from arenaloop.data.result_files import check_whole
@@ -214,9 +215,10 @@ def _games(met: Met, strong: float | None, game: Callable[[str, str], JsonRow]) 
     return found
 
 
-def _uid(met: Met) -> str:
-    own = met.prompt.tags.get("source_id")
-    return met.prompt.id if own is None else str(own)
+def _uid(met: Met) -> str | int:
+    """The prompt's own id, a number where it was one; else ours."""
+    own = met.prompt.question_id
+    return met.prompt.id if own is None else own
 
 
 def arena_hard(met: Met, strong: float | None) -> JsonRow:
@@ -252,12 +254,14 @@ def _require_games(met: Met) -> None:
 
 
 def chatbot_arena(met: Met) -> JsonRow:
-    """A row as Chatbot Arena's sets have them: both conversations whole."""
+    """A row as Chatbot Arena's sets have them: both conversations whole; the prompt's category and language, if any."""
     sides = [None if texts is None else met.prompt.conversation(texts) for texts in (met.texts_a, met.texts_b)]
     if None in sides:
         raise UnfitError("lost by own failure: there is no conversation")
+    told = {name: met.prompt.tags[name] for name in DESCRIPTIONS if met.prompt.tags.get(name) is not None}
     return {
         "question_id": _uid(met),
+        **told,
         "model_a": met.model_a,
         "model_b": met.model_b,
         "winner": met.winner.value,

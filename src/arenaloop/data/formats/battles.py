@@ -255,6 +255,8 @@ def _frame(
     ids = [name for name in _identity(found) if name not in types]
     beside = [name for name in (judgments.voter_column(found), by) if isinstance(name, str) and name not in types]
     types |= dict.fromkeys([*ids, *unread, *beside], pl.String)
+    if judgments.is_own(found) and "prompt_id" in found and by != "question_id":
+        types.pop("question_id")  # which names the same prompt in its own file's way
     wanted = [name for name in types if name in found]
     try:
         if kind == "jsonl":
