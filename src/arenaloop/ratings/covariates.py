@@ -18,7 +18,7 @@ from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, t
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
 from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
-from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.evidence import Evidence, with_repeats
 from arenaloop.ratings.intervals import (
     Intervals,
     between,
@@ -240,6 +240,7 @@ def fit_controlled(
         thin,
         bound,
     )
+    evidence = with_repeats(evidence, kept, plain.wins, plain.unit)
     ahead = tally(cell, size * size, w * (X @ beta)).reshape(size, size)
     fought = _by_pair(cell, w, size)
     offset = (ahead - ahead.T) / np.where(fought > 0, fought, 1.0)

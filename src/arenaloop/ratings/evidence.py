@@ -17,24 +17,36 @@ variance V from clusters, and V is only as good as the clusters that carry it:
 With fewer than two degrees of freedom from clusters there is no interval: Student's quantile alone would be 12.7 and
 more; nor where V hangs on less than one upset. With few, V may be small by chance, and discrete outcomes make it zero
 with some probability: below eight it is never taken as less than what the fit gives independent battles, and drawn
-towards that with more. Weights count
-for what they do to V: squared. And where battles on one prompt cancel out (a judge that votes
-for a seat; a cycle on every prompt) V tends to zero whatever the models are: far below what the same battles would give
-if they were independent, there is no interval; less far below, that takes the place of V.
+towards that with more. Nor can a handful of upsets show whether battles of one pair on one prompt tend to end alike,
+and so are fewer than they seem: below ten upsets V is drawn up towards what it would be if they always did, wholly so
+of a single one. Weights count for what they do to V: squared. And where battles on one prompt cancel out (a judge that
+votes for a seat; a cycle on every prompt) V tends to zero whatever the models are: far below what the same battles
+would give if they were independent, there is no interval; less far below, that takes the place of V.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.skewness import half_widths
 from arenaloop.ratings.student import t_quantiles
+from arenaloop.ratings.sums import BattleSums
+from arenaloop.ratings.units import repeats_of_pairs
 
-__all__ = ["LEAST_DOF", "Evidence", "Judged", "contrast_variance", "contrasts", "moderated"]
+__all__ = [
+    "LEAST_DOF",
+    "Evidence",
+    "Judged",
+    "contrast_variance",
+    "contrasts",
+    "drawn_out",
+    "moderated",
+    "with_repeats",
+]
 
 LEAST_DOF = 1.9
 """Degrees of freedom from clusters below which there is no interval. Three even clusters have two."""
@@ -49,6 +61,9 @@ _CANCELLED, _CANCELLED_FEW = 0.1, 0.01
 makes a variance small, and only next to nothing counts."""
 _LEAST_UPSET = 0.9
 """Degrees of freedom below which V hangs on less than one upset, or on one that outweighs all others."""
+_NONE_SHOWN, _ALL_SHOWN = 1.0, 10.0
+"""Upsets with which battles of one pair on one prompt are taken to end alike, and from which on V shows whether they
+do: with these, intervals of two models hold what they promise whichever is true (experiments/lopsided_pairs.py)."""
 _LOW_SIDE = 2.33
 """Standard errors below the variance of independent battles from which on it is no chance (1 %, one-sided)."""
 
@@ -102,6 +117,8 @@ class Evidence:
         lone: models of a single cluster, whose battles stand in with their expected information, shape (K,).
         bound: of each model the group that prompts bind (`clusters.bound_groups`), shape (K,); None where all are one.
         outweighed: models that would have clusters enough if all battles weighed alike, shape (K,); None without any.
+        repeated: what the scores' variance under the fit would be more if battles of a pair on one prompt ended alike,
+            as a sum of outer products, shape (K, K); None where that is nothing, or hangs on no few upsets.
     """
 
     inverse: FloatArray
@@ -115,6 +132,7 @@ class Evidence:
     lone: BoolArray
     bound: IntArray | None = None
     outweighed: BoolArray | None = None
+    repeated: FloatArray | None = None
 
     @property
     def thin(self) -> BoolArray:
@@ -140,6 +158,10 @@ class Evidence:
             cancelled = (np.where(few, _CANCELLED_FEW, _CANCELLED) * A > V) & ~(thin | rare)
             low = ~few & ((1.0 - _LOW_SIDE * np.sqrt(2.0 / dof)) * A > V)
             guarded = np.where(low, A, guarded)
+        if self.repeated is not None:
+            of = self._influence(piece, reference)
+            alike = E + (of * (self.repeated[np.ix_(piece, piece)] @ of)).sum(axis=0)
+            guarded = drawn_out(guarded, alike, upsets(by_cluster, dof))
         effect = np.divide(guarded, E, out=np.ones_like(E), where=E > 0)
         return Judged(guarded, np.maximum(by_cluster, 1.0), dof, skew * np.sqrt(effect), thin, cancelled, rare)
 
@@ -194,6 +216,38 @@ class Evidence:
 def moderated(variance: FloatArray, expected: FloatArray, dof: FloatArray) -> FloatArray:
     """`variance` drawn up to that of independent battles: wholly below `_FEW_DOF` degrees of freedom, then less."""
     return np.asarray(variance + np.maximum(expected - variance, 0.0) * (_FEW_DOF / np.maximum(dof, _FEW_DOF)))
+
+
+def upsets(by_cluster: FloatArray, dof: FloatArray) -> FloatArray:
+    """How many upsets contrasts rest on, given `Evidence.dof`: of one lopsided pair, about the rarer outcomes."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.5 / np.maximum(1.0 / dof - 1.0 / by_cluster, 0.0))
+
+
+def drawn_out(variance: FloatArray, alike: FloatArray, upsets: FloatArray) -> FloatArray:
+    """`variance` drawn up to that of battles that end alike on each prompt, as far as few upsets do not show more."""
+    share = np.clip((_ALL_SHOWN - upsets) / (_ALL_SHOWN - _NONE_SHOWN), 0.0, 1.0)
+    return np.asarray(variance + np.maximum(alike - variance, 0.0) * share)
+
+
+def with_repeats(evidence: Evidence, battles: BattleSums, wins: FloatArray, unit: FloatArray) -> Evidence:
+    """`evidence` with `repeated`, where prompts are the clusters and any contrast hangs on few upsets.
+
+    Args:
+        wins, unit: of the fit, see `bradley_terry.BradleyTerry`.
+    """
+    whole = np.maximum(unit[:, None], unit[None, :])
+    few = (wins + wins.T > 0) & (np.minimum(wins, wins.T) < _ALL_SHOWN * whole)
+    if not (evidence.prompts and few.any()):
+        return evidence
+    everyone = np.arange(len(wins))
+    # the difference of two models rests on no fewer upsets than the worse of them has from the mean, or nearly so
+    if (upsets(*evidence.dof(everyone, everyone)) > 2.0 * _ALL_SHOWN).all():
+        return evidence
+    more = evidence.spread * repeats_of_pairs(battles, few)
+    if not more.any():
+        return evidence
+    return replace(evidence, repeated=np.diag(more.sum(axis=1)) - more)
 
 
 def _alike(labels: IntArray) -> bool:

@@ -22,7 +22,7 @@ from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, BradleyTerry
 from arenaloop.ratings.clusters import Prompts, bound_groups, effective_clusters, prompts_of, worth_inside
 from arenaloop.ratings.crossings import listed
-from arenaloop.ratings.evidence import LEAST_DOF, Evidence, contrasts
+from arenaloop.ratings.evidence import LEAST_DOF, Evidence, contrasts, with_repeats
 from arenaloop.ratings.separation import Divide, divide, open_notes, settled
 from arenaloop.ratings.streamed_prompts import StreamedPrompts
 from arenaloop.ratings.sums import BattleSums, Rows
@@ -214,6 +214,7 @@ def sandwich(battles: BattleSums, fit: BradleyTerry, *, cluster: str = "prompt",
     if prompts and battles.weighted:
         outweighed = effective_clusters(battles.unweighted(), cluster) - 1.0 >= LEAST_DOF
     evidence = Evidence(bread, by_fit, spread, rarity, third, independent, clusters, prompts, thin, bound, outweighed)
+    evidence = with_repeats(evidence, battles, fit.wins, fit.unit)
     found = divide(battles, fit, Q, covariance, cluster)
     return Intervals(fit, covariance, battles.clusters if prompts else len(battles), evidence, found)
 

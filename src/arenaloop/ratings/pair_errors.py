@@ -13,7 +13,7 @@ import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bootstrap import Bootstrap
-from arenaloop.ratings.evidence import Evidence, moderated
+from arenaloop.ratings.evidence import Evidence, drawn_out, moderated, upsets
 from arenaloop.ratings.intervals import Intervals
 
 __all__ = ["PairErrors", "pair_errors", "pieces"]
@@ -136,6 +136,10 @@ def _bounded(evidence: Evidence, covariance: FloatArray, piece: IntArray) -> tup
         alone = _apart(inverse @ evidence.independent[block] @ inverse)
         trusted &= variance > 0.1 * alone
         variance = np.where((1.0 - 2.33 * np.sqrt(2.0 / backing)) * alone > variance, alone, variance)
+    if evidence.repeated is not None:
+        inverse = evidence.inverse[block]
+        alike = _apart(evidence.expected[block] + inverse @ evidence.repeated[block] @ inverse)
+        variance = drawn_out(variance, alike, upsets(dof, backing))
     spreads, third = judged.variance, judged.skew * judged.variance**1.5
     both = np.maximum(spreads[:, None] + spreads[None, :], 1e-300)
     skew = (third[:, None] - third[None, :]) / both**1.5

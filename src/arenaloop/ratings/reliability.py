@@ -25,7 +25,7 @@ from arenaloop.ratings.arrays import BoolArray, IntArray, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bradley_terry import BradleyTerry, fit
 from arenaloop.ratings.clusters import bound_groups, effective_clusters, worth_inside
-from arenaloop.ratings.evidence import Evidence
+from arenaloop.ratings.evidence import Evidence, with_repeats
 from arenaloop.ratings.intervals import Intervals, between
 from arenaloop.ratings.joint_fit import JointFit, by_pair, fit_jointly, laplacian
 from arenaloop.ratings.seat_effect import between_equals, repeats
@@ -206,6 +206,7 @@ def _intervals(
         thin,
         bound,
     )
+    evidence = with_repeats(evidence, battles, plain.wins, plain.unit)
     covariance = between(plain, found.covariance[:K, :K].copy())
     covariance[separated] = covariance[:, separated] = np.nan
     return Intervals(replace(plain, theta=np.where(rated, found.theta, np.nan)), covariance, units, evidence, None)

@@ -26,17 +26,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, tally
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.bradley_terry import BradleyTerry
 from arenaloop.ratings.crossings import WHOLE, components, listed
 from arenaloop.ratings.evidence import Evidence, contrasts
 from arenaloop.ratings.sums import BattleSums
+from arenaloop.ratings.units import pair_units
 
-__all__ = ["Divide", "divide", "open_notes", "pair_units", "settled"]
+__all__ = ["Divide", "divide", "open_notes", "settled"]
 
 _RIDGE = 1e-9
 """On theta: where the likelihood rises for ever, its maximum lies somewhere; it costs some 1e-7 in the logarithm."""
-_PENDING = 4_000_000
 _DECREMENT = 1e-6
 """Newton decrement, in units of the log-likelihood, at which a profile is at its top."""
 
@@ -241,67 +241,6 @@ def settled(fit: BradleyTerry, thin: BoolArray, bound: IntArray | None = None) -
         largest = max(firm, key=lambda some: (int(some.sum()), float(fit.wins[some].sum())))
         chosen |= largest if largest.sum() > 1 else inside
     return None if chosen[rated].all() else chosen
-
-
-def pair_units(battles: BattleSums, cluster: str, chosen: BoolArray, whole: FloatArray) -> FloatArray:
-    """How many units each row won against each column, shape (K, K), in the pairs that are `chosen`.
-
-    A unit is a battle, or with `cluster` ``"prompt"`` all battles of a pair on one prompt, which count as their mean.
-    It counts for what it weighs in `whole` battles of the pair, shape (K, K).
-    """
-    size = len(battles.models)
-    won, total = np.zeros(size * size), np.zeros(size * size)
-    met = _Units()
-    for rows in battles.parts() if cluster == "prompt" else battles.kinds():
-        use = chosen[rows.a, rows.b]
-        if rows.mass is not None:
-            use &= rows.mass > 0
-        a, b = rows.a[use], rows.b[use]
-        score = np.where(a < b, rows.score_a[use], 1.0 - rows.score_a[use])
-        pair = np.minimum(a, b).astype(np.int64) * size + np.maximum(a, b)
-        mass = np.ones(len(pair)) if rows.mass is None else rows.mass[use]
-        if cluster == "prompt":
-            assert rows.cluster is not None
-            met.add(rows.cluster[use].astype(np.int64) * (size * size) + pair, mass, score)
-            continue
-        if rows.times is not None:
-            mass = mass * rows.times[use]
-        won += tally(pair, size * size, mass * score)
-        total += tally(pair, size * size, mass)
-    if cluster == "prompt":
-        key, mass, score = met.means()
-        won, total = (tally(key % (size * size), size * size, values) for values in (mass * score, mass))
-    scored, fought = won.reshape(size, size), total.reshape(size, size)
-    return np.asarray((scored + (fought - scored).T) / whole)
-
-
-class _Units:
-    """Battles summed by what they are a unit of; memory holds a key once, and `_PENDING` battles."""
-
-    def __init__(self) -> None:
-        self._keys: list[IntArray] = []
-        self._sums: list[FloatArray] = []
-        self._pending = 0
-
-    def add(self, key: IntArray, mass: FloatArray, score: FloatArray) -> None:
-        self._keys.append(key)
-        self._sums.append(np.stack([mass, mass * score, mass * mass]))
-        self._pending += len(key)
-        if self._pending > _PENDING:
-            self._merge()
-
-    def means(self) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Keys, each once, with the weight and the score of their battles' mean."""
-        self._merge()
-        once, scored, squares = self._sums[0]
-        return self._keys[0], squares / once, scored / once
-
-    def _merge(self) -> None:
-        keys = np.concatenate([np.zeros(0, dtype=np.int64), *self._keys])
-        sums = np.concatenate([np.zeros((3, 0)), *self._sums], axis=1)
-        distinct, where = np.unique(keys, return_inverse=True)
-        self._keys, self._sums = [distinct], [np.stack([tally(where, len(distinct), row) for row in sums])]
-        self._pending = 0
 
 
 def _log_odds(theta: FloatArray) -> FloatArray:
