@@ -1,6 +1,6 @@
 """Trainings by two processes: kill one, both, or the run that started them, go on, and compare with one process.
 
-    python experiments/kill_nodes.py [--methods sft dpo reward_model] [--all] [--seed 0]
+    python experiments/kill_nodes.py [--methods sft dpo reward_model] [--weights both spread] [--all] [--seed 0]
 
 Each case is a training of a tiny model that ``torchrun`` starts as two processes over gloo on this machine, with the
 weights in both or spread over them (FSDP2). One is killed with SIGKILL at a random step, the same training is started
@@ -170,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """All cases in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=[*ROWS], choices=[*ROWS])
+    parser.add_argument("--weights", nargs="+", default=["both", "spread"], choices=["both", "spread"])
     parser.add_argument("--all", action="store_true", help="every victim in every case, and none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -183,14 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rng, turns, fine = random.Random(options.seed), cycle(VICTIMS), True
     with tempfile.TemporaryDirectory() as folder:
         for method in options.methods:
-            for spread in (False, True):
+            for weights in options.weights:
                 for killed in ("none", *VICTIMS) if options.all else (next(turns),):
                     before = _cpu()
-                    apart, rounding, _ = case(
-                        Case(method, spread, killed), Path(folder) / f"{method}-{spread}-{killed}", rng
-                    )
+                    one = Case(method, weights == "spread", killed)
+                    apart, rounding, _ = case(one, Path(folder) / f"{method}-{weights}-{killed}", rng)
                     fine &= apart < CLOSE
-                    where = "spread" if spread else "in both"
+                    where = "spread" if one.spread else "in both"
                     print(
                         f"| {method} | {where} | {killed} | {apart:.1e} | {rounding:.1e} | {_cpu() - before:.0f} |",
                         flush=True,
