@@ -307,3 +307,32 @@ def test_what_had_to_be_estimated_is_told_apart(arenaloop: Command, tmp_path: Pa
     assert any("spent is an estimate" in line and "without a count of tokens" in line for line in result.lines)
     assert arenaloop("report", "out").code == 0
     assert "Of it estimated" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("flag", "budget", "battles"), [("--budget-usd", "0.05", 44), ("--budget-calls", "40", 10)])
+def test_a_budget_that_is_too_small_buys_battles_and_not_answers_alone(
+    arenaloop: Command, tmp_path: Path, served: Any, flag: str, budget: str, battles: int
+) -> None:
+    """As many as it pays for, whole, though all prompts could be answered at once."""
+    long = {"cheap": 20, "dear": 50, "judge": 5}
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        text = "Scores: 7 5" if body["model"] == "judge" else f"{body['model']} says so"
+        usage = {"prompt_tokens": 10, "completion_tokens": long[body["model"]]}
+        return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
+
+    served.answer = answer
+    prices = {"cheap": (0, 1), "dear": (0, 20), "judge": (0, 10)}  # a battle: 0.00002 + 0.001 + 2 × 0.00005
+    for name, (read_, written) in prices.items():
+        price = {"input": read_, "output": written}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"spec": f"{served.url}#{name}", "price": price}))
+    rows = [json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(60)]
+    (tmp_path / "many.jsonl").write_text("".join(rows))
+    command = ["battle", "--model", "cheap=cheap.yaml", "--model", "dear=dear.yaml", "--judge", "judge.yaml"]
+    stopped = arenaloop(*command, "--prompts", "many.jsonl", "--out", "out", flag, budget)
+    assert stopped.code == 4
+    told = read(tmp_path / "out" / "summary.json")
+    assert told["battles_decided"] in (battles - 1, battles)
+    asked = [body["model"] for body in served.heard]
+    assert asked.count("dear") <= told["battles_decided"] + 1
+    assert len(read(tmp_path / "out" / "leaderboard.json")["leaderboard"]) == 2

@@ -17,8 +17,10 @@ from arenaloop.arena.plan import BattlePlan
 from arenaloop.calls.answers import Answers
 from arenaloop.calls.budget import Budget
 from arenaloop.calls.judging import AskedJudge, JudgeUnit
+from arenaloop.calls.opening import Need, Opening
 from arenaloop.calls.prefetch import Material, materials
 from arenaloop.calls.progress import Tally
+from arenaloop.calls.reask import ANSWERED
 from arenaloop.calls.run import Executor, begin, run
 from arenaloop.store import Store
 from arenaloop.types import Status, canonical_json, content_hash
@@ -119,6 +121,8 @@ class _Fight:
         self.plan, self.store, self.answers, self.executor = plan, store, answers, executor
         self.tally = executor.tally
         self.judges = asked_judges(plan, store.secret)
+        self.opening = Opening(self.tally.budget) if self.tally.budget.limited else None
+        self.local = {c.name for c in plan.contestants if c.local}
         self.chunked = [asked for asked in self.judges if asked.chunked is not None]
         self.workers = plan.workers
         if self.chunked and len(self.chunked) == len(self.judges):
@@ -195,13 +199,36 @@ class _Fight:
             tally.cached += len(units) - count
             tally.verdicts += len(seatings)
             return
-        units = await self._units(*seatings[0])
+        if self.opening is None:
+            await self._decide(*seatings[0])
+            return
+        need = self._need(*seatings[0])
+        await self.opening.begin(need)
+        try:
+            await self._decide(*seatings[0])
+        finally:
+            self.opening.end(need)
+
+    async def _decide(self, material: Material, one: str, two: str, judges: Sequence[AskedJudge]) -> None:
+        tally, units = self.tally, await self._units(material, one, two, judges)
         for unit in units:
             if not await self.executor.settle(unit):
                 tally.cached += 1
             tally.verdicts += 1
         if not units:
-            tally.verdicts += len(seatings[0][3])
+            tally.verdicts += len(judges)
+
+    def _need(self, material: Material, one: str, two: str, judges: Sequence[AskedJudge]) -> Need:
+        """What a seating will ask for: answers that no other has begun to ask for, and verdicts."""
+        need = Need(asked for asked in judges if asked.model is not None)
+        for name in (one, two):
+            if name in material.answers or name in material.begun or name in self.local:
+                continue
+            material.begun.add(name)
+            for turn in self.answers.planned(name, material):
+                if turn.unit.stored(0) not in ANSWERED:
+                    need[turn.unit.asked] += 1
+        return need
 
     async def _units(self, material: Material, one: str, two: str, judges: Sequence[AskedJudge]) -> list[JudgeUnit]:
         """A seating's units, once its answers are there; without two answers to judge they have failed."""

@@ -26,6 +26,7 @@ class Material:
         verdicts: statuses of the verdicts on it by key: those stored, and those asked since.
         answers: whole answers by contestant, once they need not be asked; None is a recorded one that is missing.
         waiting: contestants that are being asked.
+        begun: contestants whose answers a battle that has begun will ask for.
         players: whose answers are wanted; None is everybody's.
     """
 
@@ -34,6 +35,7 @@ class Material:
     verdicts: dict[str, Status] = field(default_factory=dict)
     answers: dict[str, Response | None] = field(default_factory=dict)
     waiting: dict[str, asyncio.Future[Response | None]] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
     players: Collection[str] | None = None
 
 

@@ -372,11 +372,11 @@ class Executor:
             records = [(unit, unit.read(completion, sample)) for (unit, sample), completion in read]
             units[0][0].keep(self.store, records)
             landed = True
+            for completion in completions:
+                asked.cost(completion.usd)
             if asked.chunked is None:
                 ticket.leave(calls, usd, estimated)
             else:
-                for completion in completions:
-                    asked.cost(completion.usd)
                 gate.leave(reserve, calls, usd, estimated, len(units))
                 gate.stored([reserve], calls, len(units))
                 if (speed := keep_speed(self.store, asked.model)) is not None:

@@ -121,7 +121,9 @@ class Asked:
         dearest: of calls of a model that gives no reserves, the price of the dearest so far; None before the first.
     """
 
-    __slots__ = ("admitted_here", "chunked", "dearest", "done", "lane", "limit", "model", "reask", "turn")
+    __slots__ = (
+        *("_calls", "_paid", "admitted_here", "chunked", "dearest", "done", "lane", "limit", "model", "reask", "turn"),
+    )
 
     def __init__(
         self,
@@ -138,6 +140,7 @@ class Asked:
         self.admitted_here = model is not None and not getattr(model, "queues", False)
         self.turn: asyncio.Future[None] | None = None
         self.dearest: float | None = None
+        self._calls, self._paid = 0, 0.0
 
     def reserve(self, calls: int = 1) -> Reserve:
         """What calls may cost of a model that does not say: as much as its dearest so far. Without a price, nothing."""
@@ -152,6 +155,14 @@ class Asked:
     def cost(self, usd: float | None) -> None:
         """Take note of what a call has cost."""
         self.dearest = max(self.dearest or 0.0, usd or 0.0)
+        self._calls, self._paid = self._calls + 1, self._paid + (usd or 0.0)
+
+    @property
+    def mean_cost(self) -> float | None:
+        """US dollars that a call has cost on average; None before the first of a model that may cost something."""
+        if self._calls:
+            return self._paid / self._calls
+        return 0.0 if getattr(self.model, "price", _FREE) == _FREE else None
 
     @property
     def samples(self) -> int:
