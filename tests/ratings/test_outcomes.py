@@ -34,6 +34,7 @@ A, B = ["ada"] * 3, ["bo"] * 3
         (" Model_A", "model_b ", "TIE"),
         ("model a", "Model-B", "both bad"),
         ("a is better", "b wins", "draw"),
+        ("model_a", "model_b", "tie (inconsistent)"),
         ("response_1", "response_2", "both_good"),
         ("model_1", "model_2", "tie (both bad)"),
         ("assistant_a", "assistant_b", "bothbad"),

@@ -82,6 +82,7 @@ def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
 
     first = _table("judge", "agree %", "interval", "n", "kappa", "interval", "bias", "var", "shared", "L1O")
     second = _table("judge", "seat 1", "±", "col 1", "longer", "matched", "interval", "lists", "flips", "unread")
+    same = _table("judge", "S1 %", "interval", "n", "S2 %", "interval", "n")
     third = _table("judge", "decided", "failed", "$/1k", "s/1k", "spearman", "pearson", "models")
     for row in result.rows:
         e, name = row.evaluation, Text(plain(row.name))
@@ -93,6 +94,7 @@ def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
             name, _two(e.first_seat), figure(e.first_seat.standard_error, ".3f"), _two(e.first_output), _two(e.longer),
             _two(e.longer_matched), _interval(e.longer_matched, 2), _two(e.lists), _two(e.flips), _two(row.unparsed),
         )  # fmt: skip
+        same.add_row(name, *_same(e.agreement_s1), *_same(e.agreement_s2))
         third.add_row(
             name, f"{row.wanted - row.undecided - row.unasked:,}/{row.wanted:,}" if row.wanted else "–",
             ", ".join(f"{n:,} {status}" for status, n in row.failed.items()), figure(row.cost.usd, ".2f"),
@@ -104,8 +106,9 @@ def audit_tables(result: Audit, level: float = 0.95) -> list[Table]:
         "–", _one(h.agreement),
     )  # fmt: skip
     second.add_row("humans", "–", "–", _two(h.first_output), _two(h.longer), "–", "", _two(h.lists), "–", "–")
+    same.add_row("humans", *_same(h.agreement_s1), *_same(h.agreement_s2))
     third.add_row("humans", "–", "", f"{HUMAN_USD:.2f}", f"{HUMAN_SECONDS:.0f}", "–", "–", "")
-    tables = [first, second, third]
+    tables = [first, same, second, third]
     if result.between:
         fourth = _table("judge", "and", "agree %", "interval", "kappa", "interval", "n")
         for a, b, met in result.between:
@@ -184,6 +187,10 @@ def _table(*columns: str) -> Table:
         text = column in ("judge", "and", "failed", "smallest effect", "figure", "planted", "outcome")
         table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     return table
+
+
+def _same(rate: Any) -> tuple[str, str, str]:
+    return _one(rate), _interval(rate), f"{rate.n:,}"
 
 
 def _one(rate: Any) -> str:

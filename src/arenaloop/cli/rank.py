@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from arenaloop.errors import ConfigError
+from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from arenaloop.arena.board import Leaderboard
     from arenaloop.arena.slices import Slice
+    from arenaloop.cli.mean_scores import MeanScores
     from arenaloop.data.run_battles import OwnFailure
 
 __all__ = [
@@ -150,6 +151,7 @@ def rank(
     from rich.console import Console
 
     from arenaloop.arena.leaderboard import leaderboard, needs_memory
+    from arenaloop.cli.mean_scores import MeanScores
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_battles
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
@@ -189,7 +191,7 @@ def rank(
         ),
         None,
     )
-    messages, file, table = Console(stderr=True), files[0], None
+    messages, file, table, means = Console(stderr=True), files[0], None, MeanScores()
     settings: dict[str, Any] = {
         "method": method,
         "interval": interval,
@@ -242,7 +244,15 @@ def rank(
         else:
             named = there if table is None else [part.path for part in table if part.path is not None]
             parted, carried = joined_by(named, by, prompts)
-            battles = read_battles(named, controls=controls, answers=styles, by=parted, judges=judge or ())
+            try:
+                battles = read_battles(
+                    named, controls=controls, answers=styles, by=parted, judges=judge or (), scores=means.rows
+                )
+            except InputError:
+                if not means.alone:
+                    raise
+                means.print_alone(as_json)
+                return
             if styles is not None and answers is not None:
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
@@ -253,11 +263,16 @@ def rank(
         from arenaloop.arena.slices import slice_boards
 
         slices = slice_boards(battles, **settings)
-    _finish(board, plot, as_json, by, slices)
+    _finish(board, plot, as_json, by, slices, means)
 
 
 def _finish(
-    board: Leaderboard, plot: Path | None, as_json: bool, by: str | None = None, slices: Sequence[Slice] = ()
+    board: Leaderboard,
+    plot: Path | None,
+    as_json: bool,
+    by: str | None = None,
+    slices: Sequence[Slice] = (),
+    means: MeanScores | None = None,
 ) -> None:
     """Draw and print a board and its slices; exit code 3 where its order hangs on what is undecided."""
     from rich.console import Console
@@ -270,12 +285,16 @@ def _finish(
         document = board.to_dict()
         if by is not None:
             document["by"] = {"column": by, "boards": [part.to_dict() for part in slices]}
+        if means is not None and means.rows:
+            document |= means.to_dict()
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     else:
         console = Console()
         _print(console, board)
         if by is not None:
             _print_slices(console, by, slices)
+        if means is not None and means.rows:
+            means.show(console)
     if board.depends:
         raise typer.Exit(3)
 

@@ -20,6 +20,7 @@ from arenaloop.ratings.agreement import krippendorff_alpha, spearman
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray
 from arenaloop.ratings.length_preference import longer_at_matched_quality
 from arenaloop.ratings.rates import UNKNOWN, Rate, clustered_rate, kappa_rate
+from arenaloop.ratings.vote_agreement import setups
 
 __all__ = [
     "Between",
@@ -96,6 +97,7 @@ class Evaluation:
         agreement_leave_one_out: of single votes with the mode of all human labels but one, averaged over which; what
             is comparable with people's own agreement.
         agreement_one_seat: of each seating by itself; with a judge that knows one order this is `agreement`.
+        agreement_s1, agreement_s2: of single votes with single human labels, with ties and without (`vote_agreement`).
         kappa, kappa_linear: Cohen's kappa with the mode (tied modes count as a tie), plain and with linear weights.
         bias: error of the mode of the votes against the mode of the human labels.
         variance: error of one vote against the mode of the others.
@@ -113,6 +115,8 @@ class Evaluation:
     agreement: Rate = UNKNOWN
     agreement_leave_one_out: Rate = UNKNOWN
     agreement_one_seat: Rate = UNKNOWN
+    agreement_s1: Rate = UNKNOWN
+    agreement_s2: Rate = UNKNOWN
     kappa: Rate = UNKNOWN
     kappa_linear: Rate = UNKNOWN
     bias: Rate = UNKNOWN
@@ -135,7 +139,8 @@ class Humans:
     Attributes:
         pairs, votes: labelled pairs, and labels on them.
         agreement: of one label with the mode of the pair's others (leave one out).
-        variance: 100 minus that.
+        agreement_s1, agreement_s2: of two labels of one pair, with ties and without (`vote_agreement`).
+        variance: 100 minus `agreement`.
         alpha: Krippendorff's alpha of the labels on an interval scale.
         first_output, longer, lists: as of a judge.
     """
@@ -143,6 +148,8 @@ class Humans:
     pairs: int
     votes: int
     agreement: Rate = UNKNOWN
+    agreement_s1: Rate = UNKNOWN
+    agreement_s2: Rate = UNKNOWN
     variance: Rate = UNKNOWN
     alpha: float | None = None
     first_output: Rate = UNKNOWN
@@ -236,6 +243,7 @@ def evaluate(
             left.add(i, [1.0 - sum(error((vote,), m) for m in rest) / len(rest) for vote in merged])
         if several[i]:
             bias.add(i, [error(modes(several[i]), human)])
+    s1, s2 = setups(votes.merged, panel.humans, panel.cluster, level=level)
     tables = _tables(votes.merged, panel.humans)
     rho, r, count = _correlations(panel, votes.merged, min_rows)
     preference = np.array([np.mean(v) - 1.0 if v else np.nan for v in votes.merged])
@@ -248,6 +256,8 @@ def evaluate(
         agreement=agree.rate(panel.cluster, level, 100.0),
         agreement_leave_one_out=left.rate(panel.cluster, level, 100.0),
         agreement_one_seat=single.rate(panel.cluster, level, 100.0),
+        agreement_s1=s1,
+        agreement_s2=s2,
         kappa=kappa_rate(tables, panel.cluster, linear=False, level=level, samples=samples, seed=seed),
         kappa_linear=kappa_rate(tables, panel.cluster, linear=True, level=level, samples=samples, seed=seed),
         bias=bias.rate(panel.cluster, level, 100.0),
@@ -287,11 +297,14 @@ def evaluate_humans(panel: Panel, *, level: float = 0.95) -> Humans:
         for i, labels in enumerate(panel.humans):
             table[: len(labels), i] = labels
         alpha = krippendorff_alpha(table, metric="interval")
+    s1, s2 = setups(panel.humans, None, panel.cluster, level=level)
     first_output, longer, lists = _columns(panel, panel.humans, level)
     return Humans(
         pairs=sum(1 for labels in panel.humans if labels),
         votes=sum(len(labels) for labels in panel.humans),
         agreement=agreement,
+        agreement_s1=s1,
+        agreement_s2=s2,
         variance=agreement.complement(100.0),
         alpha=alpha,
         first_output=first_output,

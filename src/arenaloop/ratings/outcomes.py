@@ -60,7 +60,7 @@ _SIDE = re.compile(
     r"(?: (?:wins?|won|is )?(?:better)?)?"
 )
 _TIE = re.compile(
-    r"(?:tie[ds]?|draws?|drawn|equal|even|same|neither)?(?:both(?:are)?(?:equally)?(?:bad|good)?|bad|good)?"
+    r"(?:tie[ds]?|draws?|drawn|equal|even|same|neither)?(?:both(?:are)?(?:equally)?(?:bad|good)?|bad|good)?|tieinconsistent"
 )
 _FIRST = frozenset({"a", "1", "left", "first"})
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from arenaloop.data.formats import read_annotations, read_battles
+from arenaloop.data.formats.single_scores import scored
 from arenaloop.errors import InputError
 from arenaloop.ratings.battles import Battles
 
@@ -67,7 +68,7 @@ def test_scores_that_contradict_each_other_or_are_none_are_left_out_or_refused(t
     again = read_battles(write(tmp_path / "s.jsonl", [*many, many[0], {**many[1], "score": 10}]))
     assert len(again) + again.skipped == 19
     notes = "; ".join(again.notes)
-    assert "1 scores stand there twice and count once" in notes
+    assert "1 score is there twice, and counted once" in notes
     assert "two different scores of one answer (1, first line 42)" in notes
     path = write(tmp_path / "t.jsonl", [single(1, "a", "good"), single(1, "b", 3)])
     with pytest.raises(InputError, match=r"t\.jsonl, line 1: column score: 'good'"):
@@ -79,11 +80,33 @@ def test_a_directory_with_both_kinds_is_read_by_its_pairs(tmp_path: Path) -> Non
     write(tmp_path / "gpt-4_single.jsonl", [single(81, "a", 1), single(81, "b", 9)])
     battles = read_battles(tmp_path)
     assert told(battles) == {("a", "b", 1.0), ("a", "b", 0.5)}
-    assert "2 scores of single answers are not read beside judgments of pairs" in battles.notes
+    assert "2 scores of single answers make no battles beside judgments of pairs" in battles.notes
+    scores: list[Any] = []
+    assert told(read_battles(tmp_path, scores=scores)) == told(battles)
+    assert [one.score for one in scored(scores)] == [1, 9]
+    write(tmp_path / "odd_single.jsonl", [single(81, "a", "good")])
+    assert "'good'" in read_battles(tmp_path, scores=[]).notes[-1]
+    (tmp_path / "odd_single.jsonl").unlink()
     alone = read_battles(tmp_path / "*_single.jsonl")
     assert told(alone) == {("a", "b", 0.0)}
     rates = read_annotations(tmp_path, "a")
     assert sorted(rates.preference) == [1.0, 1.5]
+
+
+def test_each_answers_score_is_given_once(tmp_path: Path) -> None:
+    rows = [single(81, "a", 7), single(81, "a", 7), single(81, "b", -1), single(81, "b", 3, turn=2)]
+    rows += [{**single(81, "c", 4), "turn": "2", "judge": "j"}, {**single(82, "c", 5), "turn": None, "judge": None}]
+    many = [single(question, "d", 1) for question in range(40)]
+    scores: list[Any] = []
+    read_battles(write(tmp_path / "s.jsonl", [*rows, *many, {**many[3], "score": 2}]), scores=scores)
+    assert [one for one in scored(scores) if one.model != "d"] == [
+        ("gpt-4", "a", "81", 1, 7.0),
+        ("gpt-4", "b", "81", 1, None),
+        ("gpt-4", "b", "81", 2, 3.0),
+        ("j", "c", "81", 2, 4.0),
+        (None, "c", "82", None, 5.0),
+    ]
+    assert {one.question for one in scored(scores) if one.model == "d"} == {str(n) for n in range(40) if n != 3}
 
 
 LABELS = {

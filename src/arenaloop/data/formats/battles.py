@@ -23,7 +23,7 @@ from arenaloop.data.formats.style_columns import StyleByAnswer, metadata_schema,
 from arenaloop.data.formats.vote_ids import vote_id
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError, first_line
-from arenaloop.jsonl import user_rows
+from arenaloop.jsonl import JsonRow, user_rows
 from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.cells import Place, read_controls, read_scores, read_weights
@@ -50,6 +50,7 @@ def read_battles(
     answers: StyleByAnswer | None = None,
     by: judgments.By = None,
     judges: Sequence[str] = (),
+    scores: list[tuple[int | str, JsonRow]] | None = None,
 ) -> Battles:
     """Battles from a file, from the ``battles.jsonl`` of a run directory, or from a directory of judgments.
 
@@ -69,12 +70,14 @@ def read_battles(
         answers: the style of the answers, for files without it; see `style_columns.read_answer_styles`.
         by: what to slice them by.
         judges: whose judgments to read; all where none is named.
+        scores: gets FastChat's single scores, where there are some (`whole_judgments.once_scored`).
 
     Raises:
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
             with those found).
     """
     settings: dict[str, Any] = {"controls": controls, "answers": answers, "by": by, "judges": judges}
+    settings["scores"] = scores
     if not isinstance(path, str | Path):
         return judgments.battles_from_rows(table_rows(path), f"{path[0]} … {path[-1]}", **settings)
     path = Path(path)

@@ -164,6 +164,7 @@ def battles_from_rows(
     answers: StyleByAnswer | None = None,
     by: By = None,
     judges: Sequence[str] = (),
+    scores: list[tuple[int | str, JsonRow]] | None = None,
 ) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
@@ -174,11 +175,12 @@ def battles_from_rows(
         answers: the style of the answers, where it stands in files of its own.
         by: what to slice them by.
         judges: whose judgments to read; all where none is named.
+        scores: gets the single scores among them, see `whole_judgments.completed`.
 
     Raises:
         InputError: no rows, unknown rows or values, or mixed kinds.
     """
-    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by, judges=judges)
+    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by, judges=judges, scores=scores)
     try:
         covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
@@ -211,15 +213,16 @@ def battle_columns(
     baseline: str | None = None,
     answered: Collection[str] = (),
     judges: Sequence[str] = (),
+    scores: list[tuple[int | str, JsonRow]] | None = None,
 ) -> BattleColumns:
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
     Args:
         judged: whether plain battles keep the column `judge`.
-        baseline, answered: of Arena-Hard's rows that name none, see `completed`.
+        baseline, answered: of Arena-Hard's rows that name none, see `completed`. scores: as there.
     """
     told_first: list[str] = []
-    whole = completed(of_judges(rows, judges, told_first), told_first, baseline, answered)
+    whole = completed(of_judges(rows, judges, told_first), told_first, baseline, answered, scores)
     try:
         return _battle_columns(whole, source, controls, told_first, answers=answers, judged=judged, by=by)
     except ValueError as error:

@@ -2,21 +2,21 @@
 
 * **FastChat's single scores** (`question_id`, `model`, `score`, `turn`): of all models that one judge scored on one
   prompt and turn, each two battle, and the higher score wins; -1 is a failed score, and no outcome. Beside judgments of
-  pairs, as FastChat keeps both in one directory, they are left out: they tell of the same answers once more.
+  pairs, as FastChat keeps both in one directory, they make no battles: they tell of the same answers once more.
 * **Arena-Hard v0.1** keeps the baseline's name in its configuration, so that its rows have none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from arenaloop.data.formats.vote_ids import cell_key
 from arenaloop.errors import nearest
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.cells import LeftOut, is_missing, to_number
+from arenaloop.terminal import counted
 
-__all__ = ["SINGLE_SCORES", "completed", "is_single_score"]
+__all__ = ["SINGLE_SCORES", "completed", "is_single_score", "once_scored"]
 
 SINGLE_SCORES = ("question_id", "model", "score")
 """Columns of a score of one answer."""
@@ -36,6 +36,7 @@ def completed(
     notes: list[str],
     baseline: str | None = None,
     answered: Collection[str] = (),
+    scores: list[tuple[int | str, JsonRow]] | None = None,
 ) -> Iterator[tuple[int | str, JsonRow]]:
     """Rows of which each by itself tells a battle; other rows as they are.
 
@@ -44,6 +45,7 @@ def completed(
         notes: gets what is to be said of them, once all have been drawn.
         baseline: of Arena-Hard's rows without one; None for that of its version 0.1.
         answered: the models whose answers are kept beside the rows, the baseline's among them; empty where not known.
+        scores: gets the rows that are single scores, each answer's once, as `once_scored` has them.
 
     Raises:
         ValueError: too many scores that are no numbers; a baseline that was judged itself, or never answered.
@@ -64,9 +66,19 @@ def completed(
     if judged:
         notes.append(_assumed(judged, name, baseline is not None, answered))
     if singles and others:
-        notes.append(f"{len(singles):,} scores of single answers are not read beside judgments of pairs")
+        notes.append(f"{counted(len(singles), 'score')} of single answers make no battles beside judgments of pairs")
+        if scores is not None:
+            try:
+                scores += once_scored(singles, notes)
+            except ValueError as error:  # which is no reason to refuse the pairs
+                notes.append(f"and cannot be read: {error}")
     elif singles:
-        yield from _paired(singles, notes)
+        noun = counted(len(singles), "score")
+        notes.append(f"{noun} of single answers: on each prompt and turn the higher one of each two wins")
+        once = once_scored(singles, notes)
+        if scores is not None:
+            scores += once
+        yield from _paired(once)
 
 
 def _assumed(judged: Mapping[str, int], name: str, given: bool, answered: Collection[str]) -> str:
@@ -94,45 +106,63 @@ def _assumed(judged: Mapping[str, int], name: str, given: bool, answered: Collec
     return f"{rows} its own, {name}" if name == _BASELINE else f"{rows} {name}, as given; its own is {_BASELINE}"
 
 
-def _paired(singles: list[tuple[int | str, JsonRow]], notes: list[str]) -> Iterator[tuple[int | str, JsonRow]]:
-    """Battles between the scores of one judge on one prompt and turn."""
-    scored: dict[object, dict[str, tuple[int | str, JsonRow, float | None]]] = {}
-    unknown, failed, repeated, twice = LeftOut("a score", "score"), 0, 0, set[tuple[object, str]]()
+def once_scored(singles: Sequence[tuple[int | str, JsonRow]], notes: list[str]) -> list[tuple[int | str, JsonRow]]:
+    """Each answer's score once: rows whose `score` is a number, or None where it is empty or failed (below 0).
+
+    An answer with two different scores of one judge has none that could be read, and is left out.
+
+    Args:
+        singles: (line, row).
+        notes: gets what is to be said.
+
+    Raises:
+        ValueError: too many of them are no scores.
+    """
+    found: dict[Hashable, tuple[int | str, JsonRow]] = {}
+    unknown, failed, repeated, twice = LeftOut("a score", "score"), 0, 0, set[Hashable]()
     for line, row in singles:
         score = to_number(row["score"])
         if score is None and not is_missing(row["score"]):
             unknown.add(repr(row["score"])[:60], f"line {line}")
         if score is None or score < 0:
             score, failed = None, failed + 1
-        about = (cell_key(row["judge"]), cell_key(row["question_id"]), cell_key(row["turn"]))
-        board, name = scored.setdefault(about, {}), str(row["model"] or "")
-        if name not in board:
-            board[name] = (line, row, score)
-        elif board[name][2] == score:
+        about = (_judged(row), str(row["model"] or ""))
+        if about not in found:
+            found[about] = line, {**row, "model": about[1], "score": score}
+        elif found[about][1]["score"] == score:
             repeated += 1
         else:
-            twice.add((about, name))
+            twice.add(about)
             unknown.add("two different scores of one answer", f"line {line}")
-    for judged, board in scored.items():
-        names = [name for name in board if (judged, name) not in twice]
-        for at, other in enumerate(names):
-            for name in names[:at]:
-                yield board[other][0], _battle(board[name], board[other], name, other)
-    notes.append(f"{len(singles):,} scores of single answers: on each prompt and turn the higher one of each two wins")
     if failed:
-        notes.append(f"column score: {failed:,} of {len(singles):,} scores empty or failed (below 0)")
+        notes.append(f"column score: {failed:,} of {counted(len(singles), 'score')} empty or failed (below 0)")
     if repeated:
-        notes.append(f"{repeated:,} scores stand there twice and count once")
+        notes.append(f"{counted(repeated, 'score')} {'is' if repeated == 1 else 'are'} there twice, and counted once")
     notes += unknown.notes(len(singles))
+    return [told for about, told in found.items() if about not in twice]
 
 
-_Scored = tuple[int | str, Mapping[str, Any], float | None]
+def _judged(row: JsonRow) -> Hashable:
+    """By whom, and what: all models that one judge scored on one prompt and turn are compared."""
+    return cell_key(row["judge"]), cell_key(row["question_id"]), cell_key(row["turn"])
 
 
-def _battle(one: _Scored, two: _Scored, name: str, other: str) -> JsonRow:
+def _paired(singles: Iterable[tuple[int | str, JsonRow]]) -> Iterator[tuple[int | str, JsonRow]]:
+    """Battles between the scores of one judge on one prompt and turn."""
+    boards: dict[Hashable, list[JsonRow]] = {}
+    places: dict[Hashable, list[int | str]] = {}
+    for line, row in singles:
+        boards.setdefault(_judged(row), []).append(row)
+        places.setdefault(_judged(row), []).append(line)
+    for judged, board in boards.items():
+        for at, two in enumerate(board):
+            for one in board[:at]:
+                yield places[judged][at], _battle(one, two)
+
+
+def _battle(one: JsonRow, two: JsonRow) -> JsonRow:
     winner = None
-    if one[2] is not None and two[2] is not None:
-        winner = "tie" if one[2] == two[2] else "model_a" if one[2] > two[2] else "model_b"
-    row = two[1]
-    told = {"question_id": row["question_id"], "model_a": name, "model_b": other, "winner": winner}
-    return told | {name: row[name] for name in ("turn", "judge") if row[name] is not None}
+    if one["score"] is not None and two["score"] is not None:
+        winner = "tie" if one["score"] == two["score"] else "model_a" if one["score"] > two["score"] else "model_b"
+    told = {"question_id": two["question_id"], "model_a": one["model"], "model_b": two["model"], "winner": winner}
+    return told | {name: two[name] for name in ("turn", "judge") if two[name] is not None}
