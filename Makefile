@@ -42,7 +42,7 @@ test: .venv/.dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-slow: .venv/.dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "long or cluster"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "long or cluster"
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
