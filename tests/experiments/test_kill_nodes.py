@@ -10,7 +10,6 @@ Run = Callable[..., list[str]]
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(600)
 def test_a_training_whose_processes_are_killed_ends_as_an_unbroken_one(run: Run) -> None:
     lines = run("kill_nodes", "--methods", "sft", "--weights", "spread")
     assert sum(line.startswith("| sft | spread |") for line in lines) == 1

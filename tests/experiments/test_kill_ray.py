@@ -13,7 +13,6 @@ EXPERIMENT = Path(__file__).parents[2] / "experiments" / "kill_ray.py"
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(600)
 def test_deaths_of_nodes_and_driver_lose_nothing() -> None:
     """Its own checks: every battle decided or recorded, no key twice, no more asked again than was in flight."""
     pytest.importorskip("ray")

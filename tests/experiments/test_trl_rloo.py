@@ -14,7 +14,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 @pytest.mark.cluster
 def test_trl_trains_on_rewards_of_a_server(tmp_path: Path) -> None:
     command = [sys.executable, str(EXPERIMENTS / "trl_rloo.py"), "--small", "--seeds", "1", "2", "--split", "dev"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-4000:]
     rows = [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
     assert len(rows) == 2
