@@ -57,6 +57,12 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     assert [stage["name"] for stage in training["stages"]] == ["SFT-I0"]
     assert training["progress"].startswith("1 of 2 stages through, ")
     assert "SFT-I1 was begun" in training["prose"][0]
+    planned = arenaloop("run", recipe, "--out", "out", "--dry-run", "--json")
+    assert "  1 of 2 stages are through; what is left:" in planned.lines
+    left = json.loads(planned.out)
+    assert left["through"] == ["SFT-I0"]
+    assert [p["tokens_in"] for p in left["parts"] if p["what"] == "training"][0] == 0
+    assert left["total"]["calls"] > 0
     board = document(out, "leaderboard.json")
     assert 0 < board["battles"] == training["battles_decided"]
     assert any("on the test set none is decided yet" in note for note in board["notes"])

@@ -210,11 +210,12 @@ def _execute(
             costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
             plan = recipe.outline(built)
             before = done_before(plan, built, settings, there, out)
-            costs = None if costs is None else costs.without_trainings(before.through)
+            costs = None if costs is None else costs.left_after(before.through)
             _print_outline(plan, out, messages, getattr(built, "judge", None), there, before, costs)
         if as_json:
             told = {} if costs is None else costs.to_json()
             document = {"out": str(out), "stages": list(plan.stages), "facts": list(plan.facts), **told}
+            document["through"] = [name for name in plan.stages if name in before.through]
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     with open_directory(out) as store:
@@ -315,8 +316,9 @@ def _print_outline(
 
     say(console, f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})", fold=True)
     say(console, f"  {' · '.join(outline.facts)}", fold=True)
-    if before.told:
-        say(console, f"  {before.told}", fold=True)
+    if before.told or any(before.stored.values()):
+        left = "" if before.finished or costs is None else "; what is left:"
+        say(console, f"  {before.told or 'some of it is stored'}{left}", fold=True)
     jury = None if judge is None else Jury.of(judge)
     if before.finished:  # a table of what is to come would be one of dashes
         pass

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+_AFTERWARDS = ("validation", "training judge's view", "held-out judge")
+"""Verdicts on a stage that is through"""
+
+
 @dataclass(frozen=True)
 class Part:
     """One kind of work of a stage.
@@ -116,13 +120,14 @@ class Costs:
     spent: float | None = 0.0
     device: GPUSettings | None = None
 
-    def without_trainings(self, stages: Collection[str]) -> Costs:
-        """The same where the trainings of some stages are through."""
+    def left_after(self, stages: Collection[str]) -> Costs:
+        """What is left where some stages are through: what watches a stage, and its answers on the test set, come later."""
 
         def left(part: Part) -> Part:
-            if part.stage not in stages or part.what not in ("training", "samples"):
+            if part.stage not in stages or part.what.startswith("answers") or part.what in _AFTERWARDS:
                 return part
-            return replace(part, calls=0, tokens_in=0, tokens_out=0, seconds=0.0, memory=None)
+            none: dict[str, Any] = dict.fromkeys(("calls", "tokens_in", "tokens_out"), 0)
+            return replace(part, **none, usd=0.0, usd_most=0.0, seconds=0.0, memory=None, notes=())
 
         return replace(self, parts=[left(part) for part in self.parts])
 

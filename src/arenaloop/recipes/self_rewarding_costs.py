@@ -1,7 +1,7 @@
 """What Self-Rewarding and Meta-Rewarding will ask, compute and pay, stage by stage, at most; re-asks are not counted.
 
 The model's own calls run here. Their tokens are those of prompts and templates, and half of what an answer may have;
-every prompt is taken to give a pair. What is stored is not taken off: a finished stage's parts stand as they were.
+every prompt is taken to give a pair. What a stage has asked is taken off once it is through (`Costs.left_after`).
 """
 
 from __future__ import annotations
