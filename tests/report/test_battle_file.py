@@ -10,7 +10,7 @@ from parsed_page import EVERYTHING, Page, assert_only_ours
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.data.formats import read_battles
-from arenaloop.errors import InputError
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.report import write_report
 
@@ -68,3 +68,30 @@ def test_what_is_no_file_of_battles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="missing column"):
         write_report(path)
     assert [one.name for one in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_one_of_several_judges_is_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "model_judgment"
+    folder.mkdir()
+    for judge, wins in (("gpt-4", ["model_1"] * 4), ("claude", ["model_2", "tie", "model_2"])):
+        rows = [
+            {"question_id": n, "model_1": "x", "model_2": "y", "g1_winner": won, "g2_winner": won,
+             "judge": [judge, "pair-v2"], "turn": 1}
+            for n, won in enumerate(wins)
+        ]  # fmt: skip
+        write_jsonl(folder / f"{judge}_pair.jsonl", rows)
+    assert write_report(folder) == tmp_path / "model_judgment.report.html"
+    assert "judgments of 2 judges are pooled" in (tmp_path / "model_judgment.report.html").read_text()
+    page = Page(write_report(folder, tmp_path / "one.html", judges=["claude"]).read_text(encoding="utf-8"))
+    assert json.loads(page.inside_of("data"))["index"]["rows"]["w"] == [2, 1, 2]
+    assert "pooled" not in page.text
+    with pytest.raises(InputError, match=r"no judge 'gpt-5' \(did you mean 'gpt-4'\?\)"):
+        write_report(folder, judges=["gpt-5"])
+    (folder / "arena.db").touch()
+    with pytest.raises(ConfigError, match="is a run, merged by its rule"):
+        write_report(folder, judges=["claude"])
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "model_judgment",
+        "model_judgment.report.html",
+        "one.html",
+    ]

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.rank import JudgeOption
+from arenaloop.errors import ConfigError
+
 __all__ = ["report"]
 
 
 def report(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE", help="A run directory, a training's, or a file of battles.")
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE", help="A run directory, a training's, a file of battles, or a folder of judgments."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -24,6 +30,7 @@ def report(
             show_default=False,
         ),
     ] = None,
+    judge: JudgeOption = None,
     live: Annotated[
         bool, typer.Option("--live", help="Serve a page on this machine that follows the run; Ctrl-C ends it.")
     ] = False,
@@ -46,6 +53,8 @@ def report(
 
         arenaloop report arena.parquet -o report.html
 
+        arenaloop report data/mt_bench/model_judgment --judge gpt-4
+
         arenaloop report runs/battle --live
     """
     from rich.console import Console
@@ -58,11 +67,13 @@ def report(
     from arenaloop.report.training import is_training
     from arenaloop.store import Store
 
+    if live and judge:
+        raise ConfigError("--live follows a run, merged by its rule: it goes without --judge")
     if live:
         _follow(directory, out, port)
         return
     if is_battle_file(directory):
-        typer.echo(write_report(directory, out))
+        typer.echo(write_report(directory, out, judges=judge or ()))
         return
     messages = Console(stderr=True)
     with readable(directory, messages) as there:
@@ -70,13 +81,14 @@ def report(
         if arena.is_file():
             with Store(arena, readonly=True) as store:
                 say_lost(store, messages)
-        typer.echo(write_report(there, out or (None if there == directory else directory / "report.html")))
+        placed = out or (None if there == directory else directory / "report.html")
+        typer.echo(write_report(there, placed, judges=judge or ()))
 
 
 def _follow(directory: Path, out: Path | None, port: int) -> None:
     """Serve the page that follows a run, its address alone on stdout."""
     from arenaloop.cli.live_report import serve_live
-    from arenaloop.errors import ConfigError, InputError
+    from arenaloop.errors import InputError
 
     if out is not None:
         raise ConfigError("--live serves its page and writes no file: it goes without --out")

@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.data.formats import read_battles
-from arenaloop.data.formats.judgments import BattleColumns, battle_columns
+from arenaloop.data.formats.judgments import BattleColumns, battle_columns, require_columns
 from arenaloop.data.formats.style_columns import spoken_texts, structure
+from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles
 from arenaloop.report.all_battles import AllBattles, Beside
 from arenaloop.report.board_parts import caption, pairs_of
 from arenaloop.report.cards import Card, Turn
 from arenaloop.report.charts import forest
-from arenaloop.report.documents import number
+from arenaloop.report.documents import NEEDED, number
 from arenaloop.report.fitting import fitted
 from arenaloop.report.order import worth_of
 from arenaloop.report.outcome import apart, with_interval
@@ -31,7 +32,7 @@ from arenaloop.tables import table_rows
 from arenaloop.terminal import counted
 from arenaloop.types import Winner
 
-__all__ = ["render_file"]
+__all__ = ["holds_battles", "render_file"]
 
 _BROWSED = 200_000
 """battles that are listed; all are rated"""
@@ -57,20 +58,36 @@ class _Told(NamedTuple):
     flipped: bool
 
 
-def render_file(path: Path, beside: Beside) -> bytes:
+def holds_battles(folder: Path) -> bool:
+    """Whether a folder holds tables of battles, and is no run's, nor one of several runs."""
+    if any((folder / name).exists() for name in (*NEEDED, "checkpoints")) or next(folder.rglob("arena.db"), None):
+        return False
+    try:
+        _, row = next(table_rows(folder))
+        require_columns(row)
+    except (InputError, ValueError, StopIteration):
+        return False
+    return True
+
+
+def render_file(path: Path, beside: Beside, judges: Sequence[str] = ()) -> bytes:
     """The page of a file of battles that `read_battles` takes.
+
+    Args:
+        path, judges: as of `read_battles`.
+        beside: where what the page has no room for goes.
 
     Raises:
         InputError: as of `read_battles`.
     """
-    battles = read_battles(path)
+    battles = read_battles(path, judges=judges)
     board = leaderboard(battles).to_dict()
     rows = [
         {"own_failures": None, "undecided": None, "undecided_share": None, "worst": None, "best": None} | row
         for row in board["leaderboard"]
     ]
     everything = AllBattles([row["model"] for row in rows], beside, MAX_BYTES)
-    worded, there = _add(everything, path)
+    worded, there = _add(everything, path, judges)
     picks = _records(battles)
     met = [str(row["model"]) for row in rows[:_MATRIX]]
     context: dict[str, Any] = {
@@ -130,11 +147,11 @@ def _place(score: float) -> int:
 # ---------------------------------------------------------------------- the battles one by one
 
 
-def _add(everything: AllBattles, path: Path) -> tuple[bool, int]:
+def _add(everything: AllBattles, path: Path, judges: Sequence[str]) -> tuple[bool, int]:
     """Add the battles of the file's rows; whether any has texts, and how many battles there are."""
     told: dict[str, _Told] = {}
     file = path / "battles.jsonl" if (path / "battles.jsonl").is_file() else path
-    columns = battle_columns(_noted(table_rows(file), told), str(path), judged=True)
+    columns = battle_columns(_noted(table_rows(file), told), str(path), judged=True, judges=judges)
     size = len(columns.names_a)
     for at in range(min(size, _BROWSED)):
         _add_one(everything, columns, at, told.get(columns.place(at)))

@@ -11,10 +11,10 @@ from typing import Any
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
 from arenaloop.data.result_files import check_whole
-from arenaloop.errors import InputError
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import read_rows, replacing
 from arenaloop.report.all_battles import AllBattles, Beside
-from arenaloop.report.battle_file import render_file
+from arenaloop.report.battle_file import holds_battles, render_file
 from arenaloop.report.board_parts import caption, pairs_of
 from arenaloop.report.cards import (
     Card,
@@ -61,31 +61,37 @@ _MATRIX = 24
 _CONFIG = 60_000
 
 
-def write_report(directory: Path, out: Path | None = None) -> Path:
+def write_report(directory: Path, out: Path | None = None, *, judges: Sequence[str] = ()) -> Path:
     """Write ``report.html`` into a run directory or a training's, or another file, and return its path.
 
     Args:
         directory: a finished run: ``config.yaml``, ``arena.db``, ``battles.jsonl``, ``leaderboard.json`` and
             ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished. Or a file of
-            battles, beside which ``NAME.report.html`` is written.
+            battles, or a folder of judgments, beside which ``NAME.report.html`` is written.
         out: the file to write.
+        judges: of such a file, whose verdicts to report; all where none is named.
 
     Raises:
+        ConfigError: `judges` of a run.
         InputError: one of these is missing, or does not hold what it should; nothing can be written there.
         ArenaFileError: ``arena.db`` is damaged, or no arena file of this version.
         StorageError: the disk is full.
     """
     directory = Path(directory)
     of_file = is_battle_file(directory)
+    if judges and not of_file:
+        raise ConfigError(
+            f"--judge goes with files of several judges' verdicts; {directory} is a run, merged by its rule"
+        )
     documents = None if of_file or is_training(directory) else read_documents(directory)
-    folder = directory.parent if of_file else directory
+    folder = (directory.resolve() if directory.is_dir() else directory).parent if of_file else directory
     if out is None and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: nothing can be written here; --out FILE names another place for the report")
     path = out or (folder / f"{bare_stem(directory)}.report.html" if of_file else directory / "report.html")
     beside = Beside(path)
     try:
         if of_file:
-            page = render_file(directory, beside)
+            page = render_file(directory, beside, judges)
         else:
             page = render_training(directory) if documents is None else render(documents, beside)
         with replacing(path) as file:
@@ -98,12 +104,15 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
 
 def is_battle_file(path: Path) -> bool:
-    """Whether a path names battles alone: a file, or a pattern of files."""
+    """Whether a path names battles alone: a file, a pattern of files, or a folder of them that is no run's."""
+    if path.is_dir():
+        return not is_training(path) and holds_battles(path)
     return path.is_file() or (not path.exists() and is_pattern(path))
 
 
 def bare_stem(path: Path) -> str:
     """A file's name without its endings: ``battles`` of ``battles.jsonl.gz``; ``battles`` of a pattern."""
+    path = path.resolve() if path.is_dir() else path  # "." has no name
     return "battles" if is_pattern(path) else path.name.partition(".")[0] or path.name
 
 
