@@ -1,6 +1,7 @@
 """Do 95 % intervals hold the truth where they are hardest: ladders without upsets, few prompts, newcomers, champions?
 
     python experiments/interval_edges.py [--repeats 400] [--only ladder]
+    python experiments/interval_edges.py --boards [--repeats 200]
 
 Battles are simulated from Bradley-Terry strengths, so that the truth is known. Four kinds of arena:
 
@@ -9,9 +10,15 @@ Battles are simulated from Bradley-Terry strengths, so that the truth is known. 
 * ``newcomer``: an arena of 100 prompts and more that one of the models met on two to five of them.
 * ``champion``: one model far above ten equal ones on 50 prompts.
 
-A line says how often the intervals of centred ratings held the truth, for the worst model and on the mean (an open end
-holds whatever lies there), which share of them had one end only, which had none (and a note), how often those with two
-ends held, and the median width of those. The same for the bootstrap with ``--interval bootstrap``.
+A line says how often the intervals of ratings held the truth, for the worst model and on the mean (an open end holds
+whatever lies there), which share of them had one end only, which had none (and a note), how often those with two ends
+held, and the median width of those. The same for the bootstrap with ``--interval bootstrap``. Ratings are from the mean
+of the models that the battles place, as those of a leaderboard are (`separation.settled`), and what is from the mean of
+a group alone is held against that. From the mean of all, a newcomer would move everyone by what nobody knows.
+
+``--boards`` does the same for 5 and 10 models, equal or on a ladder of 100 and 400 points a step, with two battles of
+every pair on every prompt that end alike in half of the cases; and says how often the intervals of pairs held, on how
+many boards those of all neighbours at once did, all ranks, and on how many some pair was wrongly called separated.
 
 ``--thresholds`` halves and doubles, one at a time, the constants by which `ratings.evidence` trusts a variance, and
 says for each kind of arena what is left: the least share held, over arenas and models, and the share without any end.
@@ -36,9 +43,11 @@ import numpy as np
 from arenaloop.ratings import evidence
 from arenaloop.ratings.arrays import FloatArray
 from arenaloop.ratings.battles import Battles
-from arenaloop.ratings.bootstrap import bootstrap
+from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import ELO_PER_NAT, fit
-from arenaloop.ratings.intervals import sandwich
+from arenaloop.ratings.evidence import contrasts
+from arenaloop.ratings.intervals import Intervals, sandwich
+from arenaloop.ratings.order import board_order
 
 Arena = tuple[str, FloatArray, list[tuple[int, int, int]]]
 """A name, strengths in nats, and battles: prompt and two models."""
@@ -67,26 +76,49 @@ def everyone(models: int, prompts: int) -> list[tuple[int, int, int]]:
     return [(p, i, j) for p in range(prompts) for i, j in itertools.combinations(range(models), 2)]
 
 
-def ends(arena: Arena, repeats: int, interval: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The truth, and both ends in each repetition, on the Elo scale."""
+def fought(arena: Arena, repeat: int, times: int = 1, alike: float = 0.0) -> Battles:
+    """Battles of one repetition, each so many times, of which the later end as the first in a share of `alike`."""
     _, strengths, rows = arena
     cluster, a, b = np.array(rows).T
-    truth = ELO_PER_NAT * (strengths - strengths.mean())
     chance = 1.0 / (1.0 + np.exp(strengths[b] - strengths[a]))
+    rng = np.random.default_rng([17, repeat])
+    won = [rng.random(len(a)) < chance]
+    for _ in range(times - 1):
+        won.append(np.where(rng.random(len(a)) < alike, won[0], rng.random(len(a)) < chance))
     names = [f"m{i:02}" for i in range(len(strengths))]
-    lower, upper = np.zeros((2, repeats, len(names)))
+    again = np.tile(np.arange(len(a)), times)
+    return Battles.of(names, a[again], b[again], np.concatenate(won), cluster=cluster[again])
+
+
+def placed(spread: Intervals | Bootstrap, strengths: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The truth of what a leaderboard's intervals are of, and their ends, all of shape (K,), on the Elo scale."""
+    origin, theta, truth = spread.settled(), spread.fit.theta, np.full(len(strengths), np.nan)
+    for piece, reference, _ in spread.fit.scales(mean=0.0, origin=origin):
+        for codes, base in contrasts(spread.evidence, piece, reference):
+            own = theta[base].mean() - theta[reference].mean()
+            truth[codes] = strengths[codes] - strengths[base].mean() + own
+    return ELO_PER_NAT * truth, *spread.bounds(mean=0.0, origin=origin)
+
+
+def ends(arena: Arena, repeats: int, interval: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The truth, and both ends in each repetition, on the Elo scale, shape (repeats, K)."""
+    found = []
     for repeat in range(repeats):
-        won = np.random.default_rng([17, repeat]).random(len(a)) < chance
-        battles = Battles.of(names, a, b, won, cluster=cluster)
+        battles = fought(arena, repeat)
         fitted = fit(battles)
         spread = sandwich(battles, fitted) if interval == "sandwich" else bootstrap(battles, fitted, seed=repeat)
-        lower[repeat], upper[repeat] = spread.bounds(mean=0.0)
+        found.append(placed(spread, arena[1]))
+    truth, lower, upper = np.array(found).swapaxes(0, 1)
     return truth, lower, upper
 
 
 def coverage(arena: Arena, repeats: int, interval: str) -> str:
     """One line of the table."""
-    truth, lower, upper = ends(arena, repeats, interval)
+    return summary(*ends(arena, repeats, interval))
+
+
+def summary(truth: FloatArray, lower: FloatArray, upper: FloatArray) -> str:
+    """How many intervals held, and of what kind they were; all of shape (repeats, K)."""
     held = (lower <= truth) & (truth <= upper)
     known = np.isfinite(lower).astype(int) + np.isfinite(upper)
     two = known == 2
@@ -94,6 +126,38 @@ def coverage(arena: Arena, repeats: int, interval: str) -> str:
     width = f"{np.median((upper - lower)[two]):5.0f}" if two.any() else "    –"
     share = [f"{100 * (known == n).mean():5.1f}" for n in (1, 0)]
     return f"{100 * held.mean(axis=0).min():5.1f} {100 * held.mean():5.1f} {' '.join(share)} {inner} {width}"
+
+
+def boards(repeats: int) -> None:
+    """Print what ratings, pairs and neighbours of whole boards hold."""
+    for models, step, prompts in itertools.product((5, 10), (0, 100, 400), (30, 100, 300)):
+        strengths: FloatArray = step / ELO_PER_NAT * np.arange(models, 0, -1, dtype=np.float64)
+        name = f"{models} models, {step} points a step, {prompts} prompts"
+        arena = name, strengths, everyone(models, prompts)
+        above = strengths[:, None] > strengths[None, :]
+        best, worst = 1 + above.sum(axis=0), models - above.sum(axis=1)
+        of_models, of_pairs, of_boards = [], [], []
+        for repeat in range(repeats):
+            battles = fought(arena, repeat, times=2, alike=0.5)
+            spread = sandwich(battles, fit(battles))
+            of_models.append(placed(spread, strengths))
+            for i, j in itertools.combinations(range(models), 2):
+                _, low, high = spread.difference(battles.models[i], battles.models[j])
+                of_pairs.append((low <= (j - i) * step <= high, np.isfinite([low, high]).all()))
+            order = board_order(spread, np.argsort(-spread.fit.theta).tolist(), prompts)
+            real = [(step * (n.below - n.above), n) for n in order.neighbours]
+            of_boards.append(
+                (
+                    all(n.joint_lower <= gap <= n.joint_upper for gap, n in real),
+                    ((order.lower <= best) & (order.upper >= worst)).all(),
+                    any(n.separated and gap * n.difference <= 0.0 for gap, n in real),
+                )
+            )
+        held, two = np.array(of_pairs).T
+        inner = f"{100 * held[two].mean():5.1f}" if two.any() else "    –"
+        pairs = f"{100 * held.mean():5.1f} {100 * two.mean():5.1f} {inner}"
+        whole = " ".join(f"{100 * share:5.1f}" for share in np.mean(of_boards, axis=0))
+        print(f"{name:48} {summary(*np.array(of_models).swapaxes(0, 1))} | {pairs} | {whole}", flush=True)
 
 
 def sensitivity(repeats: int, only: str) -> None:
@@ -130,7 +194,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="arenas whose name begins so")
     parser.add_argument("--interval", choices=("sandwich", "bootstrap"), default="sandwich")
     parser.add_argument("--thresholds", action="store_true")
+    parser.add_argument("--boards", action="store_true")
     settings = parser.parse_args()
+    if settings.boards:
+        print(f"{'':48} {'ratings':38} | {'pairs':17} | boards")
+        titles = "worst  mean one-sided none two-sided width | held  two-sided held | at once ranks wrong"
+        print(f"{'board':48} {titles}")
+        boards(settings.repeats)
+        return
     if settings.thresholds:
         sensitivity(settings.repeats, settings.only)
         return

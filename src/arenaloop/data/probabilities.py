@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arenaloop.config import read_yaml
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.types import Winner
@@ -26,6 +25,8 @@ def gives_probabilities(directory: Path) -> bool:
     Of a jury they are where every member gives some and its rule is their mean. With ``merge: agree_or_tie`` a battle
     is what both seats agree on, not a mean. Without settings that can be read, nothing says so.
     """
+    from arenaloop.config import read_yaml  # takes longer to load than all that `rank` does with a small table
+
     try:
         settings = read_yaml(directory / "config.yaml")
     except (ConfigError, InputError):

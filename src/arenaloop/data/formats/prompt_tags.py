@@ -9,7 +9,6 @@ from pathlib import Path
 
 from arenaloop.data.formats.benchmark_folder import question_file
 from arenaloop.data.formats.judgments import By
-from arenaloop.data.prompts import SOURCE_IDS, read_prompt
 from arenaloop.errors import InputError
 from arenaloop.tables import table_rows
 
@@ -44,6 +43,8 @@ def prompt_tags(path: Path, by: str) -> dict[str, str]:
     Raises:
         InputError: the file cannot be read, or no prompt has a value there.
     """
+    from arenaloop.data.prompts import SOURCE_IDS, read_prompt  # slow to load, and few boards are sliced by prompts
+
     found: dict[str, str] = {}
     columns: dict[str, None] = {}
     for _, row in table_rows(path):
