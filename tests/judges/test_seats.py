@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arenaloop.judges.jury import merge_members
 from arenaloop.judges.seats import merge_pair, merge_seats
 from arenaloop.types import Battle, Outcome, Status, Verdict
 
@@ -30,6 +31,18 @@ def label(outcome: Outcome, key: str = "k") -> Verdict:
 SCORES = st.integers(10, 100).map(lambda n: n / 10)
 VERDICTS = st.builds(verdict, SCORES, SCORES)
 RULES = st.sampled_from(["mean", "agree_or_tie"])
+
+
+def test_a_jurys_seats_are_merged_as_its_rule_decided_them() -> None:
+    """Three votes for b with a first, two of three for a with b first: different models by majority, b by weight."""
+    votes = [[label(Outcome.B)] * 3, [label(Outcome.B), label(Outcome.TIE), label(Outcome.B)]]
+    for rule, winner, score in (("majority", "tie", 0.5), ("weighted", "model_b", 5 / 12)):
+        weights = [1.0, 1.0, 1.0] if rule == "weighted" else None
+        seats = [merge_members(some, "weighted" if weights else "majority", weights) for some in votes]
+        assert None not in seats
+        battle = merge_seats("a", "b", *(verdict(*one) for one in seats if one is not None))
+        assert battle is not None
+        assert (battle.winner, battle.score_a, battle.flipped) == (winner, pytest.approx(score), True)
 
 
 def test_golden_a1() -> None:

@@ -51,7 +51,8 @@ def export(
         float | None,
         typer.Option(
             metavar="X",
-            help="arena-hard: a lead of X points in the judge's scores is A>>B, which weighs three. Default: none is.",
+            help="arena-hard: a lead of X points in the judge's scores is A>>B, which weighs three. Default: labels as "
+            "the judge wrote them; of other judges none is.",
         ),
     ] = None,
     launch: Annotated[

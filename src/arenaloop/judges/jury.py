@@ -13,9 +13,10 @@ from arenaloop.types import Outcome, Ruling, Status, Verdict, content_hash
 __all__ = ["Decider", "Jury", "JuryRule", "merge_members", "score_alike"]
 
 JuryRule = Literal["majority", "mean", "weighted", "reliability"]
-"""`majority`: a seat wins that more than half of the votes name, else it is a tie; `mean`: the mean of the scores;
-`weighted`: votes weigh as much as was measured; `reliability`: a seating by itself is decided as by majority, and the
-leaderboard rates all members' votes by what a joint fit finds them worth (`ratings.reliability`)."""
+"""`majority`: the seat wins that more than half of the votes name, else it is a tie, as if one judge had labelled it;
+`mean`: the mean of the scores; `weighted`: scores are shares of the votes' weight, so that a battle goes to whom the
+votes of both seats together favour; `reliability`: a seating by itself is decided as by majority, and the leaderboard
+rates all members' votes by what a joint fit finds them worth (`ratings.reliability`)."""
 
 
 def merge_members(
@@ -25,8 +26,8 @@ def merge_members(
 
     Args:
         verdicts: one per member; those without an outcome do not vote.
-        rule: see `JuryRule`. Votes count 1 for a win and 0.5 for a tie, and scores are shares of the votes (even where
-            no seat has a majority); so they are with ``"mean"`` where no member scores.
+        rule: see `JuryRule`. A majority scores as a label does: 1 and 0, or 0.5 each, however large it is. Shares of
+            votes count 1 for a win and 0.5 for a tie; so does ``"mean"`` where no member scores.
         weights: one per member, at least 0, for ``"weighted"``.
 
     Returns:
@@ -50,8 +51,8 @@ def merge_members(
             return round(first, 9), round(second, 9)
     if rule in ("majority", "reliability"):
         named = Counter(v.outcome for v, _ in voting)
-        if 2 * max(named[Outcome.A], named[Outcome.B]) <= len(voting):
-            return 0.5, 0.5
+        winner = next((seat for seat in (Outcome.A, Outcome.B) if 2 * named[seat] > len(voting)), Outcome.TIE)
+        return winner.score_a, 1.0 - winner.score_a
     votes = sum(v.outcome.score_a * w for v, w in voting if v.outcome is not None)
     return round(votes / total, 9), round(1.0 - votes / total, 9)
 
@@ -90,8 +91,9 @@ class Jury:
         self.weights = [float(weights[m.name]) for m in members] if rule == "weighted" and weights else None
         self.name = name or "+".join(m.name for m in members)
         self.concurrency = sum(m.concurrency for m in members)
-        self.scale = members[0].scale if rule == "mean" else (0.0, 1.0)  # votes are shares
-        self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, self.weights)
+        self.scale = members[0].scale if rule == "mean" else (0.0, 1.0)  # labels, or shares of the votes
+        told = "labels" if rule in ("majority", "reliability") else "scores"  # what a seating comes to is part of it
+        self.fingerprint = content_hash("jury", [m.fingerprint for m in members], rule, told, self.weights)
 
     @property
     def notes(self) -> tuple[str, ...]:

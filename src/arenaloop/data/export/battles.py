@@ -15,10 +15,11 @@ from arenaloop.data.export.rows import Account, UnfitError
 from arenaloop.data.probabilities import gives_probabilities, judged_share
 from arenaloop.data.result_files import check_whole
 from arenaloop.data.run_battles import arena_of, judged_hashes
+from arenaloop.data.seatings import Deciding, Seating, deciding, halves, seated
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow, read_rows, row_error
 from arenaloop.store import Store
-from arenaloop.types import Outcome, Prompt, Ruling, Winner
+from arenaloop.types import Outcome, Prompt, Winner
 
 __all__ = ["Met", "alpaca_eval", "arena_hard", "arena_hard_v01", "battles", "chatbot_arena", "together"]
 
@@ -34,8 +35,8 @@ class Met:
         winner: of the battle, as the run merged its seats. share: what `model_a` scored, 0 to 1: where the judge gives
             probabilities, their mean over the seats; else by the winner.
         judge: its name.
-        seats: what the judge decided with `model_a` first, and with `model_b` first: outcome by seat, and score of each
-            seat; None where it was not asked so, or said nothing that could be read. words: its texts.
+        seats: what the judge decided with `model_a` first, and with `model_b` first; None where it was not asked so, or
+            said nothing that could be read. words: its texts.
         own_failure: who failed, where that decided the battle.
     """
 
@@ -46,7 +47,7 @@ class Met:
     texts_b: tuple[str, ...] | None
     winner: Winner
     judge: str
-    seats: tuple[tuple[Outcome, float] | None, tuple[Outcome, float] | None]
+    seats: tuple[Seating | None, Seating | None]
     words: tuple[str, str]
     own_failure: str | None = None
     share: float = 0.5
@@ -81,20 +82,26 @@ def battles(directory: Path, account: Account, *, words: bool = False) -> Iterat
     path, arena = directory / "battles.jsonl", arena_of(directory)
     if arena is None:
         raise InputError(f"{directory}: no battles.jsonl with an arena.db here, which holds the texts")
-    soft = gives_probabilities(directory)
+    soft, judge = gives_probabilities(directory), deciding(directory)
     with Store(arena, readonly=True) as store:
         batch: list[tuple[int, JsonRow]] = []
         for numbered in read_rows(path):
             batch.append(numbered)
             if len(batch) == _AT_ONCE:
-                yield from _met(batch, path, store, account, words, soft)
+                yield from _met(batch, path, store, account, words, soft, judge)
                 batch = []
-        yield from _met(batch, path, store, account, words, soft)
+        yield from _met(batch, path, store, account, words, soft, judge)
     check_whole(directory)
 
 
 def _met(
-    rows: Sequence[tuple[int, JsonRow]], path: Path, store: Store, account: Account, words: bool, soft: bool
+    rows: Sequence[tuple[int, JsonRow]],
+    path: Path,
+    store: Store,
+    account: Account,
+    words: bool,
+    soft: bool,
+    judge: Deciding,
 ) -> Iterator[tuple[str, Met]]:
     keys = [str(key) for _, row in rows for key in row.get("verdicts") or ()]
     rulings = store.rulings(keys)
@@ -126,7 +133,7 @@ def _met(
             if text_hash is not None and text_hash not in texts:
                 texts[text_hash] = store.texts(text_hash)
         both = [None if text_hash is None else texts[text_hash] for text_hash in hashes]
-        halves = _halves(own, told, hashes)
+        first, second = halves(own, told, hashes)
         yield (
             place,
             Met(
@@ -136,36 +143,12 @@ def _met(
                 both[1],
                 winner,
                 str(row.get("judge") or ""),
-                (_decided(halves[0], rulings), _decided(halves[1], rulings)),
-                (_words(halves[0], said), _words(halves[1], said)),
+                (seated(first, rulings, said, judge), seated(second, rulings, said, judge)),
+                (_words(first, said), _words(second, said)),
                 loser,
                 float(judged_share(row)) if soft else winner.score,
             ),
         )
-
-
-def _halves(keys: Sequence[str], told: Sequence[Ruling], hashes: tuple[str | None, str | None]) -> list[list[str]]:
-    """The keys of the calls that seat `model_a` first, and of those that seat `model_b` first."""
-    firsts = {ruling.key: ruling.first_hash for ruling in told}
-    if hashes[0] == hashes[1]:  # equal texts: one call serves both seats
-        half = len(keys) // 2
-        return [list(keys[:half]), list(keys[half:])]
-    return [[key for key in dict.fromkeys(keys) if firsts.get(key) == text_hash] for text_hash in hashes]
-
-
-def _decided(keys: Sequence[str], rulings: Mapping[str, Ruling]) -> tuple[Outcome, float] | None:
-    """Outcome by seat, and by how much, of the calls of one seating (several of a jury: by their mean)."""
-    gaps, votes = [], []
-    for key in keys:
-        ruling = rulings.get(key)
-        if ruling is not None and ruling.outcome is not None:
-            votes.append(ruling.outcome.score_a - 0.5)
-            if ruling.score_first is not None and ruling.score_second is not None:
-                gaps.append(ruling.score_first - ruling.score_second)
-    if not votes:
-        return None
-    lead = sum(gaps) / len(gaps) if len(gaps) == len(votes) else sum(votes)
-    return Outcome.from_scores(lead, 0.0), abs(lead)
 
 
 def _words(keys: Sequence[str], said: Mapping[str, str]) -> str:
@@ -201,6 +184,14 @@ def alpaca_eval(met: Met) -> JsonRow:
     }
 
 
+def _label(seat: Seating, strong: float | None) -> str:
+    """The label that the judge wrote; by its scores where it wrote none, or a lead of `strong` is said to make one."""
+    if strong is None and seat.label is not None:
+        return seat.label
+    mark = ">>" if strong is not None and seat.lead >= strong else ">"
+    return {Outcome.A: f"A{mark}B", Outcome.B: f"B{mark}A", Outcome.TIE: "A=B"}[seat.outcome]
+
+
 def _games(met: Met, strong: float | None, game: Callable[[str, str], JsonRow]) -> list[JsonRow | None]:
     """Both games, the baseline (`model_a`) as A in the first: None where the judge gave no outcome."""
     found: list[JsonRow | None] = []
@@ -208,10 +199,7 @@ def _games(met: Met, strong: float | None, game: Callable[[str, str], JsonRow]) 
         if seat is None:
             found.append(None)
             continue
-        outcome, lead = seat
-        mark = ">>" if strong is not None and lead >= strong else ">"
-        label = {Outcome.A: f"A{mark}B", Outcome.B: f"B{mark}A", Outcome.TIE: "A=B"}[outcome]
-        found.append(game(label, words))
+        found.append(game(_label(seat, strong), words))
     return found
 
 
