@@ -244,8 +244,8 @@ class _Union:
         say(console, f"{self.out}: {so_far(told.decided, told.wanted)}", fold=True)
         if not self.claims:
             if others := self.joined.others:
-                told = f"{', '.join(others)} of {self.joined.first}, where others have other ones"
-                say(console, f"note: {self.out} gets {told}; no battle depends on that", fold=True)
+                kept = f"{', '.join(others)} of {self.joined.first}, where others have other ones"
+                say(console, f"note: {self.out} gets {kept}; no battle depends on that", fold=True)
             say(console, f"the battle of all {len(self.settings.models)} models: {command}")
 
     def _say_shards(self, console: Console) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from arenaloop.cli.rank import WhereOption, refuse_where
+
 __all__ = ["report"]
 
 
@@ -24,6 +26,7 @@ def report(
             show_default=False,
         ),
     ] = None,
+    where: WhereOption = None,
     live: Annotated[
         bool, typer.Option("--live", help="Serve a page on this machine that follows the run; Ctrl-C ends it.")
     ] = False,
@@ -52,6 +55,7 @@ def report(
 
     from arenaloop.cli.directory import ARENA, say_lost
     from arenaloop.cli.standing import readable
+    from arenaloop.data.formats.where import parse_where
     from arenaloop.report import write_report
     from arenaloop.report.documents import read_documents
     from arenaloop.report.page import is_battle_file
@@ -61,9 +65,12 @@ def report(
     if live:
         _follow(directory, out, port)
         return
+    rows_that = parse_where(where or ())
     if is_battle_file(directory):
-        typer.echo(write_report(directory, out))
+        typer.echo(write_report(directory, out, where=rows_that))
         return
+    if rows_that is not None:
+        refuse_where(directory)
     messages = Console(stderr=True)
     with readable(directory, messages) as there:
         arena = there / ARENA if is_training(there) else read_documents(there).arena

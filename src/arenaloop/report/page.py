@@ -10,6 +10,7 @@ from typing import Any
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
+from arenaloop.data.formats.where import Where
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
@@ -61,7 +62,7 @@ _MATRIX = 24
 _CONFIG = 60_000
 
 
-def write_report(directory: Path, out: Path | None = None) -> Path:
+def write_report(directory: Path, out: Path | None = None, *, where: Where | None = None) -> Path:
     """Write ``report.html`` into a run directory or a training's, or another file, and return its path.
 
     Args:
@@ -69,6 +70,7 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
             ``summary.json``; of a recipe also ``data/``. Or a training's, which need not have finished. Or a file of
             battles, beside which ``NAME.report.html`` is written.
         out: the file to write.
+        where: of a file of battles, which rows count.
 
     Raises:
         InputError: one of these is missing, or does not hold what it should; nothing can be written there.
@@ -85,7 +87,7 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
     beside = Beside(path)
     try:
         if of_file:
-            page = render_file(directory, beside)
+            page = render_file(directory, beside, where)
         else:
             page = render_training(directory) if documents is None else render(documents, beside)
         with replacing(path) as file:
