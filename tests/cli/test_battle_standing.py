@@ -177,8 +177,58 @@ def test_battles_that_differ_in_more_are_merged_without_settings(arenaloop: Comm
     assert arenaloop("battle", *TWO, *WORLD[:-1], "second", "--seats", "seeded").code == 0
     merged = arenaloop("merge", "all", "out", "second")
     assert merged.code == 0
-    assert "second/config.yaml differs in seats" in merged.out
+    told = " ".join(merged.out.split())
+    assert "second/config.yaml differs in seats" in told
+    assert (
+        "by the settings of out, without a call for what is stored: arenaloop battle out/config.yaml --out all" in told
+    )
     assert not (tmp_path / "all" / "config.yaml").exists()
+    refused = arenaloop("rank", "all")
+    assert refused.code == 2
+    assert "holds answers and verdicts, but no battle" in refused.lines[-1]
+    told = " ".join(arenaloop("rank", "out", "second").lines)
+    assert "differs in seats; by the settings of out" in told
+    assert "after arenaloop merge MERGED out second" in told
+    before = verdicts(tmp_path / "all")
+    assert arenaloop("battle", "out/config.yaml", "--out", "all").code == 0
+    assert verdicts(tmp_path / "all") == before
+    assert board(tmp_path / "all") == {"a", "b"}
+
+
+def test_how_it_was_asked_and_where_equal_files_lay_keeps_nothing_apart(arenaloop: Command, tmp_path: Path) -> None:
+    def battle(folder: str, name: str, *more: object, prompts: int = 12) -> None:
+        (tmp_path / folder).mkdir()
+        asked = [{"prompt": f"Say {n}", "tags": {"question_id": n}} for n in range(prompts)]
+        (tmp_path / folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+        for who, length in (("base", 3), (name, 9 if name == "new" else 1)):
+            rows = [{"instruction": row["prompt"], "output": "x" * (length + n % 5)} for n, row in enumerate(asked)]
+            (tmp_path / folder / f"{who}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        models = [x for who in ("base", name) for x in ("--model", f"{who}=file:{folder}/{who}.jsonl")]
+        judged = ["--prompts", f"{folder}/q.jsonl", "--judge", "builtin:longest", "--out", folder + "-run"]
+        assert arenaloop("battle", *models, *judged, *more).code == 0
+
+    battle("one", "new", "--concurrency", 4)
+    battle("two", "third", "--budget-calls", 999)
+    merged = arenaloop("merge", "all", "one-run", "two-run")
+    told = " ".join(merged.out.split())
+    assert "all gets concurrency, budget_calls of one-run, where others have other ones; no battle depends" in told
+    assert "24 of 36 battles decided" in told
+    assert board(tmp_path / "all") == {"base", "new", "third"}
+    assert len(json.loads(arenaloop("rank", "two-run", "one-run", "--json").out)["leaderboard"]) == 3
+
+    for name in ("base.jsonl", "q.jsonl"):  # a colleague's files, of which ours are copies
+        (tmp_path / "two" / name).unlink()
+    assert "24 of 36 battles decided" in arenaloop("merge", "again", "two-run", "one-run").out
+
+    battle("longer", "new", "--limit", 12, prompts=13)  # of a longer file the same first prompts
+    assert "24 of 36 battles decided" in arenaloop("merge", "longest", "one-run", "longer-run", "two-run").out
+    battle("other", "third", prompts=11)
+    assert "other-run/config.yaml differs in prompts" in " ".join(
+        arenaloop("merge", "no", "one-run", "other-run").out.split()
+    )
+    rows = (tmp_path / "longer" / "base.jsonl").read_text()
+    (tmp_path / "longer" / "base.jsonl").write_text(rows.replace("xxx", "y"))
+    assert "has another base" in " ".join(arenaloop("merge", "nor", "one-run", "longer-run").out.split())
 
 
 def test_another_model_or_judge_of_a_known_name_is_said(arenaloop: Command, out: Path) -> None:

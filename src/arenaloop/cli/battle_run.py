@@ -142,7 +142,8 @@ def settle(
     Raises:
         ConfigError, InputError: the settings do not tell from here what was to battle, or something else than `parts`.
     """
-    run = _BattleRun(settings, out, anchor, quiet=True)
+    unlimited = settings.model_copy(update={"budget_usd": None, "budget_calls": None})  # which may want prices
+    run = _BattleRun(unlimited, out, anchor, quiet=True)
     if parts is not None and (odd := unlike_parts(plan_parts(run.plan), parts)):
         raise InputError(f"another {', another '.join(odd)} than the shards had")
     asked = 0 if run.plan.schedule.wanted is not None else sum(not unasked(one) for one in pairings(run.plan, store))

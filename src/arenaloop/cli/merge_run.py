@@ -31,11 +31,12 @@ from arenaloop.calls.shards import (
 )
 from arenaloop.cli.battle_run import settle
 from arenaloop.cli.directory import ARENA, open_directory, open_to_write, write_settings
+from arenaloop.cli.joined import Joined, joined
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
 from arenaloop.cli.rank import parse_anchor
 from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings, read_yaml, validate
-from arenaloop.errors import ArenaloopError, ConfigError, InputError, UserError
+from arenaloop.errors import ConfigError, InputError, UserError
 from arenaloop.store import Store
 from arenaloop.store.merge import Merged, has_news, merge
 from arenaloop.terminal import say
@@ -80,7 +81,10 @@ def in_one(directories: Sequence[Path], messages: Console) -> Iterator[Path]:
             union.merge()
             union.conclude(Console(stderr=True, quiet=True))
             if union.result is None:
-                raise InputError(f"{names}: make no board together: {union.why}")
+                merged = Path("MERGED")
+                by = union.joined.by_first(merged)
+                first = f" (after arenaloop merge {merged} {shlex.join(map(str, directories))})" if by else ""
+                raise InputError(f"{names}: make no board together: {union.why}{by}{first}")
             if union.lacking and not union.whole:
                 say(messages, f"note: {union.lacking}", fold=True)
             yield there
@@ -97,6 +101,7 @@ class _Union:
         passing: whether `out` is a passing directory, which nobody can go on with.
         claims: of the shards among the directories, each by its directory.
         settings: of the battle of all; None where they make none, and `why`.
+        joined: what those of directories that are no shards come to.
         whole: whether the run that came of it is through and decided.
     """
 
@@ -106,6 +111,7 @@ class _Union:
     claims: list[tuple[Path, Claim]] = field(default_factory=list)
     settings: BattleSettings | None = None
     why: str = ""
+    joined: Joined = field(default_factory=Joined)
     lacking: str = ""
     whole: bool = False
     result: Tournament | None = None
@@ -136,7 +142,8 @@ class _Union:
             if self.verb == "battle":
                 self.settings = _whole_battle(self.claims[0][0])
         else:
-            self.settings, self.why = _joined([*self.directories, self.out])
+            self.joined = joined([*self.directories, self.out])
+            self.settings, self.why = self.joined.settings, self.joined.why
 
     @property
     def verb(self) -> str:
@@ -224,7 +231,8 @@ class _Union:
             self._say_shards(console)
         if self.settings is None:
             if not self.claims:
-                say(console, f"note: {self.out} gets no settings of a battle: {self.why}", fold=True)
+                by = self.joined.by_first(self.out)
+                say(console, f"note: {self.out} gets no settings of a battle: {self.why}{by}", fold=True)
             return
         if failed:
             where = "from the directory in which it was begun"
@@ -235,6 +243,9 @@ class _Union:
         self.document |= {"battles_decided": told.decided, "battles_wanted": told.wanted}
         say(console, f"{self.out}: {so_far(told.decided, told.wanted)}", fold=True)
         if not self.claims:
+            if others := self.joined.others:
+                kept = f"{', '.join(others)} of {self.joined.first}, where others have other ones"
+                say(console, f"note: {self.out} gets {kept}; no battle depends on that", fold=True)
             say(console, f"the battle of all {len(self.settings.models)} models: {command}")
 
     def _say_shards(self, console: Console) -> None:
@@ -294,31 +305,3 @@ def _whole_battle(directory: Path) -> BattleSettings:
     config = arena_of(directory).with_name("config.yaml")
     settings = validate(BattleSettings, read_yaml(config), str(config))
     return settings.model_copy(update={"shard": None, "budget_usd": None, "budget_calls": None})
-
-
-def _joined(directories: Sequence[Path]) -> tuple[BattleSettings | None, str]:
-    """The settings of one battle of all directories' models; or why there is none."""
-    joined: dict[str, Any] | None = None
-    for directory in directories:
-        arena = arena_of(directory)
-        config = arena.with_name("config.yaml")
-        if arena.name != ARENA or not config.exists():
-            if directory is directories[-1]:
-                continue  # the target has none yet
-            return None, f"{directory} has none"
-        try:
-            values = validate(BattleSettings, read_yaml(config), str(config)).model_dump(mode="json")
-        except ArenaloopError as error:
-            return None, f"{config} is not that of a battle ({error})"
-        if joined is None:
-            joined = values
-            continue
-        if odd := [name for name in values if name not in ("models", "limit") and values[name] != joined[name]]:
-            return None, f"{config} differs in {', '.join(odd)}"
-        joined["limit"] = None if None in (joined["limit"], values["limit"]) else max(joined["limit"], values["limit"])
-        models = {model["name"]: model for model in joined["models"]}
-        for model in values["models"]:
-            if models.setdefault(model["name"], model) != model:
-                return None, f"{config} has another {model['name']}"
-        joined["models"] = list(models.values())
-    return (None, "there is none") if joined is None else (validate(BattleSettings, joined, "merge"), "")

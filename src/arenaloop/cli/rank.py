@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -25,10 +25,12 @@ __all__ = [
     "JudgeOption",
     "OwnFailureOption",
     "PromptsOption",
+    "WhereOption",
     "parse_anchor",
     "parse_controls",
     "parse_own_failure",
     "rank",
+    "refuse_where",
 ]
 
 
@@ -43,6 +45,14 @@ OwnFailureOption = Annotated[
 JudgeOption = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Of a file's judges this one alone; may be given again for several."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Of a file those rows alone, dots leading into objects: anony=true, dedup_tag.sampled=true; != leaves "
+        "out; may be given again.",
+    ),
 ]
 PromptsOption = Annotated[
     Path | None,
@@ -86,6 +96,7 @@ def rank(
     ] = None,
     prompts: PromptsOption = None,
     judge: JudgeOption = None,
+    where: WhereOption = None,
     score: Annotated[
         str, typer.Option(help="A rating is the estimate, or the median of the bootstrap (as in Arena Learning).")
     ] = "estimate",
@@ -139,6 +150,8 @@ def rank(
 
         arenaloop rank votes.csv --cluster voter --ties davidson --by language
 
+        arenaloop rank clean_battle.json --where anony=true --where dedup_tag.sampled=true
+
         arenaloop rank runs/shard-*
 
         arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category
@@ -157,6 +170,7 @@ def rank(
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
     from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
     from arenaloop.data.formats.style_columns import read_answer_styles, unanswered
+    from arenaloop.data.formats.where import parse_where
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
@@ -173,6 +187,9 @@ def rank(
         raise ConfigError("--rule reliability weighs all judges against each other: it goes without --judge")
     if rule == "reliability" and not plain:
         raise ConfigError("--rule reliability is rated by bt with sandwich intervals, and goes with no control")
+    rows_that = parse_where(where or ())
+    if rule == "reliability" and rows_that is not None:
+        raise ConfigError("--rule reliability weighs all votes of a file: it goes without --where")
     controls, frozen = parse_controls(control or [])
     if answers is not None and not is_style(controls):
         raise ConfigError("--answers goes with --control style or arena_hard, which are counted in them")
@@ -217,9 +234,9 @@ def rank(
         else:
             parts = table if parts_streamed(table, stream, needs) else None
         if parts is not None:
-            streamed = read_streamed(file if table is None else f"{file} … {files[-1]}", parts)
+            streamed = read_streamed(file if table is None else f"{file} … {files[-1]}", parts, rows_that)
             say(messages, streamed.told, style="dim", fold=True)
-            _finish(leaderboard(streamed.battles, **settings), plot, as_json)
+            _finish(leaderboard(streamed.battles, **settings), plot, as_json, where=where)
             return
         if table is not None and rule is not None:
             raise ConfigError("--rule reliability reads a run directory or one table, not several files")
@@ -238,6 +255,8 @@ def rank(
             raise ConfigError(
                 f"--judge goes with files of several judges' verdicts; {file} is a run, merged by its rule"
             )
+        if of_run and rows_that is not None:
+            refuse_where(file)
         if of_run and styles is None:  # which knows more of its battles than their file says
             parted, carried = (by, None) if prompts is None else joined_by(directory, by, prompts)
             battles = read_run(directory, controls=controls, own_failure=policy, by=parted)
@@ -246,8 +265,9 @@ def rank(
             parted, carried = joined_by(named, by, prompts)
             try:
                 battles = read_battles(
-                    named, controls=controls, answers=styles, by=parted, judges=judge or (), scores=means.rows
-                )
+                    named, controls=controls, answers=styles, by=parted, judges=judge or (), scores=means.rows,
+                    where=rows_that,
+                )  # fmt: skip
             except InputError:
                 if not means.alone:
                     raise
@@ -263,7 +283,7 @@ def rank(
         from arenaloop.arena.slices import slice_boards
 
         slices = slice_boards(battles, **settings)
-    _finish(board, plot, as_json, by, slices, means)
+    _finish(board, plot, as_json, by, slices, means, where=where)
 
 
 def _finish(
@@ -273,6 +293,8 @@ def _finish(
     by: str | None = None,
     slices: Sequence[Slice] = (),
     means: MeanScores | None = None,
+    *,
+    where: Sequence[str] | None = None,
 ) -> None:
     """Draw and print a board and its slices; exit code 3 where its order hangs on what is undecided."""
     from rich.console import Console
@@ -283,6 +305,7 @@ def _finish(
         forest_plot(board, plot)
     if as_json:
         document = board.to_dict()
+        document |= {"where": list(where)} if where else {}
         if by is not None:
             document["by"] = {"column": by, "boards": [part.to_dict() for part in slices]}
         if means is not None and means.rows:
@@ -358,6 +381,15 @@ def _print_effects(console: Console, board: Leaderboard) -> None:
         ends = "frozen" if effect.frozen else known
         text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
         say(console, text, fold=True)
+
+
+def refuse_where(file: Path) -> NoReturn:
+    """Refuse --where for a run.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(f"--where goes with files, by their columns; {file} is a run: --by has a board for each of a tag")
 
 
 def parse_own_failure(text: str | None, file: Path, *, in_run: bool) -> OwnFailure | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arenaloop.cli.rank import JudgeOption
+from arenaloop.cli.rank import JudgeOption, WhereOption, refuse_where
 from arenaloop.errors import ConfigError
 
 __all__ = ["report"]
@@ -31,6 +31,7 @@ def report(
         ),
     ] = None,
     judge: JudgeOption = None,
+    where: WhereOption = None,
     live: Annotated[
         bool, typer.Option("--live", help="Serve a page on this machine that follows the run; Ctrl-C ends it.")
     ] = False,
@@ -61,6 +62,7 @@ def report(
 
     from arenaloop.cli.directory import ARENA, say_lost
     from arenaloop.cli.standing import readable
+    from arenaloop.data.formats.where import parse_where
     from arenaloop.report import write_report
     from arenaloop.report.documents import read_documents
     from arenaloop.report.page import is_battle_file
@@ -72,9 +74,12 @@ def report(
     if live:
         _follow(directory, out, port)
         return
+    rows_that = parse_where(where or ())
     if is_battle_file(directory):
-        typer.echo(write_report(directory, out, judges=judge or ()))
+        typer.echo(write_report(directory, out, judges=judge or (), where=rows_that))
         return
+    if rows_that is not None:
+        refuse_where(directory)
     messages = Console(stderr=True)
     with readable(directory, messages) as there:
         arena = there / ARENA if is_training(there) else read_documents(there).arena

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.rank import JudgeOption, OwnFailureOption, PromptsOption, parse_own_failure
+from arenaloop.cli.rank import (
+    JudgeOption,
+    OwnFailureOption,
+    PromptsOption,
+    WhereOption,
+    parse_own_failure,
+    refuse_where,
+)
 from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ def winrate(
     ] = None,
     prompts: PromptsOption = None,
     judge: JudgeOption = None,
+    where: WhereOption = None,
     own_failure: OwnFailureOption = None,
     stream: Annotated[
         bool,
@@ -78,6 +86,7 @@ def winrate(
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
+    from arenaloop.data.formats.where import parse_where
     from arenaloop.data.probabilities import gives_probabilities
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
@@ -96,6 +105,7 @@ def winrate(
         raise ConfigError(f"--control must be length, not {control!r}")
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
+    rows_that = parse_where(where or ())
     messages = Console(stderr=True)
     needs = next(
         (
@@ -112,19 +122,21 @@ def winrate(
         None,
     )
     if (parts := streamed_wanted(file, stream, needs)) is not None:
-        streamed = read_streamed(file, parts)
+        streamed = read_streamed(file, parts, rows_that)
         say(messages, streamed.told, style="dim", fold=True)
         try:
             annotations, rows = streamed_win_rates(streamed.battles, baseline, level=level)
         except ValueError as error:
             raise InputError(f"{file}: {error}") from None
-        _finish(annotations, rows, control, level, as_json)
+        _finish(annotations, rows, control, level, as_json, where=where)
         return
     with readable(file, messages) as there:
         refuse_unrated(there, file)
         in_run = is_run(there)
         policy = parse_own_failure(own_failure, file, in_run=in_run)
         if in_run:
+            if rows_that is not None:
+                refuse_where(file)
             failures = read_failures(there, policy)
             if judge:
                 raise ConfigError(f"--judge goes with files of several judges' verdicts; {file} is a run's")
@@ -140,7 +152,7 @@ def winrate(
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
             tags, carried = joined_by(file, by, prompts)
-            annotations = read_annotations(file, baseline, by=tags, judges=judge or ())
+            annotations = read_annotations(file, baseline, by=tags, judges=judge or (), where=rows_that)
             refuse_unmatched(tags, annotations.tags, carried, file)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and in_run:  # whose prompts are told by their ids
@@ -166,7 +178,7 @@ def winrate(
         slices = [] if by is None else rate_slices(annotations, rated)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
-    _finish(annotations, rows, control, level, as_json, by, slices)
+    _finish(annotations, rows, control, level, as_json, by, slices, where=where)
 
 
 def _finish(
@@ -177,6 +189,8 @@ def _finish(
     as_json: bool,
     by: str | None = None,
     slices: Sequence[RateSlice] = (),
+    *,
+    where: Sequence[str] | None = None,
 ) -> None:
     """Print rates, with what is undecided; exit code 3 where their order hangs on it."""
     from rich.console import Console
@@ -199,6 +213,7 @@ def _finish(
         document: dict[str, Any] = {"baseline": annotations.baseline, "leaderboard": rate_rows(rows, bounds)}
         undecided = any(one.undecided for one in bounds.values())
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
+        document |= {"where": list(where)} if where else {}
         document |= {"skipped": annotations.skipped, "notes": notes}
         if by is not None:
             document["by"] = {"column": by, "boards": [slice_document(part) for part in slices]}

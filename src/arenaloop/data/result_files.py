@@ -19,7 +19,8 @@ BESIDE = ("rejudged", EARLIER)
 """Folders of a run directory that hold results from its arena file beside its own, each in a folder by its name."""
 
 _BLOCK = 1 << 20
-_BEGUN = ("config.yaml", "arena.db", "battles.jsonl")  # files of a run before its leaderboard
+_RUNS = ("config.yaml", "battles.jsonl")
+_BEGUN = ("arena.db", *_RUNS)  # files of a run before its leaderboard
 
 
 def board_of(source: Path) -> Path:
@@ -78,10 +79,17 @@ def not_through(directory: Path) -> list[str]:
 def refuse_unrated(directory: Path, name: Path) -> None:
     """Raise InputError where a run is not through and none of its battles is decided: what will be there, and when.
 
+    Likewise where rows were merged that make no battle together.
+
     Args:
         directory: that holds the result files.
         name: what the user calls it.
     """
+    if (directory / "arena.db").is_file() and not any((directory / one).exists() for one in _BEGUN if one[-2:] != "db"):
+        raise InputError(
+            f"{name}: holds answers and verdicts, but no battle: arenaloop battle FILE.yaml --out {name}, with a "
+            "config.yaml of those whose rows these are, makes its board, and asks nothing again that is stored"
+        )
     if not (directory / "battles.jsonl").is_file() or (directory / "battles.jsonl").stat().st_size:
         return
     if told := not_through(directory):

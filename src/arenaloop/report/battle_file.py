@@ -14,6 +14,7 @@ from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.data.formats import read_battles
 from arenaloop.data.formats.judgments import BattleColumns, battle_columns, require_columns
 from arenaloop.data.formats.style_columns import spoken_texts, structure
+from arenaloop.data.formats.where import Chosen, Where
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
 from arenaloop.ratings.battles import Battles
@@ -70,24 +71,24 @@ def holds_battles(folder: Path) -> bool:
     return True
 
 
-def render_file(path: Path, beside: Beside, judges: Sequence[str] = ()) -> bytes:
+def render_file(path: Path, beside: Beside, judges: Sequence[str] = (), where: Where | None = None) -> bytes:
     """The page of a file of battles that `read_battles` takes.
 
     Args:
-        path, judges: as of `read_battles`.
+        path, judges, where: as of `read_battles`.
         beside: where what the page has no room for goes.
 
     Raises:
         InputError: as of `read_battles`.
     """
-    battles = read_battles(path, judges=judges)
+    battles = read_battles(path, judges=judges, where=where)
     board = leaderboard(battles).to_dict()
     rows = [
         {"own_failures": None, "undecided": None, "undecided_share": None, "worst": None, "best": None} | row
         for row in board["leaderboard"]
     ]
     everything = AllBattles([row["model"] for row in rows], beside, MAX_BYTES)
-    worded, there = _add(everything, path, judges)
+    worded, there = _add(everything, path, judges, where)
     picks = _records(battles)
     met = [str(row["model"]) for row in rows[:_MATRIX]]
     context: dict[str, Any] = {
@@ -147,11 +148,12 @@ def _place(score: float) -> int:
 # ---------------------------------------------------------------------- the battles one by one
 
 
-def _add(everything: AllBattles, path: Path, judges: Sequence[str]) -> tuple[bool, int]:
+def _add(everything: AllBattles, path: Path, judges: Sequence[str], where: Where | None) -> tuple[bool, int]:
     """Add the battles of the file's rows; whether any has texts, and how many battles there are."""
     told: dict[str, _Told] = {}
     file = path / "battles.jsonl" if (path / "battles.jsonl").is_file() else path
-    columns = battle_columns(_noted(table_rows(file), told), str(path), judged=True, judges=judges)
+    rows = Chosen(where, str(path)).rows(table_rows(file))
+    columns = battle_columns(_noted(rows, told), str(path), judged=True, judges=judges)
     size = len(columns.names_a)
     for at in range(min(size, _BROWSED)):
         _add_one(everything, columns, at, told.get(columns.place(at)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
+from arenaloop.data.formats.where import Where
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import read_rows, replacing
@@ -61,7 +62,9 @@ _MATRIX = 24
 _CONFIG = 60_000
 
 
-def write_report(directory: Path, out: Path | None = None, *, judges: Sequence[str] = ()) -> Path:
+def write_report(
+    directory: Path, out: Path | None = None, *, judges: Sequence[str] = (), where: Where | None = None
+) -> Path:
     """Write ``report.html`` into a run directory or a training's, or another file, and return its path.
 
     Args:
@@ -70,6 +73,7 @@ def write_report(directory: Path, out: Path | None = None, *, judges: Sequence[s
             battles, or a folder of judgments, beside which ``NAME.report.html`` is written.
         out: the file to write.
         judges: of such a file, whose verdicts to report; all where none is named.
+        where: of a file of battles, which rows count.
 
     Raises:
         ConfigError: `judges` of a run.
@@ -91,7 +95,7 @@ def write_report(directory: Path, out: Path | None = None, *, judges: Sequence[s
     beside = Beside(path)
     try:
         if of_file:
-            page = render_file(directory, beside, judges)
+            page = render_file(directory, beside, judges, where)
         else:
             page = render_training(directory) if documents is None else render(documents, beside)
         with replacing(path) as file:

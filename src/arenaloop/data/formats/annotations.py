@@ -12,6 +12,7 @@ import numpy as np
 from arenaloop.data.formats.benchmark_folder import answered_models
 from arenaloop.data.formats.judgment_kinds import instruction_key
 from arenaloop.data.formats.judgments import By, battle_columns
+from arenaloop.data.formats.where import Where
 from arenaloop.errors import InputError, nearest
 from arenaloop.jsonl import row_error
 from arenaloop.ratings.arrays import encode, tag_codes
@@ -30,6 +31,7 @@ def read_annotations(
     *,
     by: By = None,
     judges: Sequence[str] = (),
+    where: Where | None = None,
 ) -> Annotations:
     """Preferences against `baseline` from AlpacaEval annotations, one model or many, or from battles.
 
@@ -45,6 +47,7 @@ def read_annotations(
         rows: (line, row) of what `path` holds, where it was read already.
         by: what to slice them by.
         judges: whose judgments to read; all where none is named.
+        where: which rows count; all where it is None.
 
     Raises:
         InputError: the file cannot be read, lacks a column or holds values that are not known, or none holds the
@@ -57,6 +60,7 @@ def read_annotations(
         answered=() if rows is not None else answered_models(Path(path)),
         by=by,
         judges=judges,
+        where=where,
     )
     if told.prompts is None:
         raise InputError(f"{path}: missing column instruction or prompt_id: win rates are joined by prompt")

@@ -21,6 +21,7 @@ from arenaloop.data.formats import judgments
 from arenaloop.data.formats.repeated import OWN_COLUMNS, once
 from arenaloop.data.formats.style_columns import StyleByAnswer, metadata_schema, style_expressions
 from arenaloop.data.formats.vote_ids import vote_id
+from arenaloop.data.formats.where import Chosen, Where
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError, first_line
 from arenaloop.jsonl import JsonRow, user_rows
@@ -51,6 +52,7 @@ def read_battles(
     by: judgments.By = None,
     judges: Sequence[str] = (),
     scores: list[tuple[int | str, JsonRow]] | None = None,
+    where: Where | None = None,
 ) -> Battles:
     """Battles from a file, from the ``battles.jsonl`` of a run directory, or from a directory of judgments.
 
@@ -71,12 +73,13 @@ def read_battles(
         by: what to slice them by.
         judges: whose judgments to read; all where none is named.
         scores: gets FastChat's single scores, where there are some (`whole_judgments.once_scored`).
+        where: which rows count; all where it is None.
 
     Raises:
         InputError: no such file, content that cannot be read, values that are not known, or missing columns (named,
             with those found).
     """
-    settings: dict[str, Any] = {"controls": controls, "answers": answers, "by": by, "judges": judges}
+    settings: dict[str, Any] = {"controls": controls, "answers": answers, "by": by, "judges": judges, "where": where}
     settings["scores"] = scores
     if not isinstance(path, str | Path):
         return judgments.battles_from_rows(table_rows(path), f"{path[0]} … {path[-1]}", **settings)
@@ -95,13 +98,22 @@ def read_battles(
         try:
             judgments.require_columns([spelled.get(name, name) for name in found])
             unread = judgments.unread(found, controls, by) if not spelled and judgments.is_table(found) else None
-            frame = None if unread is None else _frame(path, kind, controls, found, unread, by)
+            chosen = Chosen(where, str(path))
+            looked = chosen.columns(found)
+            unread = None if unread is None else [name for name in unread if name not in looked]
+            frame = None if unread is None else _frame(path, kind, controls, found, unread, by, looked)
             if (
                 frame is not None
                 and frame.height
                 and not (_holds_header(frame, found) or _repeats(frame, found) or _turned(frame, unread or ()))
+                and not _objects(frame, by)
             ):
                 place, notes = line_of(path), _named(path, frame, unread or ())
+                counts = chosen.mask(frame)
+                chosen.refuse_none()
+                notes += chosen.notes()
+                if counts is not None:
+                    frame, place = frame.filter(counts), partial(_place_of, np.flatnonzero(counts), place)
                 if set(OWN_COLUMNS) <= set(frame.columns):
                     kept, repeated = once(frame, place)
                     notes += repeated
@@ -243,9 +255,18 @@ def _columns(path: Path, kind: str) -> list[str]:
 
 
 def _frame(
-    path: Path, kind: str, controls: Sequence[str], found: Sequence[str], unread: Sequence[str], by: judgments.By
+    path: Path,
+    kind: str,
+    controls: Sequence[str],
+    found: Sequence[str],
+    unread: Sequence[str],
+    by: judgments.By,
+    looked: Sequence[str],
 ) -> pl.DataFrame | None:
-    """The columns that ratings need, and those to be named; None where polars does not take the file as it is."""
+    """The columns that ratings need, those to be named, and those that are `looked` at (`Chosen.columns`).
+
+    None where polars does not take the file as it is.
+    """
     import polars as pl
 
     numbers = [*_NUMBERS, *(f"{name}{side}" for name in feature_names(controls) for side in ("_a", "_b"))]
@@ -256,9 +277,10 @@ def _frame(
         return None  # the texts are counted row by row
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
     ids = [name for name in _identity(found) if name not in types]
-    beside = [name for name in (judgments.voter_column(found), by) if isinstance(name, str) and name not in types]
+    others = (judgments.voter_column(found), by, *looked)
+    beside = [name for name in dict.fromkeys(others) if isinstance(name, str) and name not in types]
     types |= dict.fromkeys([*ids, *unread, *beside], pl.String)
-    if judgments.is_own(found) and "prompt_id" in found and by != "question_id":
+    if judgments.is_own(found) and "prompt_id" in found and "question_id" not in (by, *looked):
         types.pop("question_id")  # which names the same prompt in its own file's way
     wanted = [name for name in types if name in found]
     try:
@@ -314,6 +336,20 @@ def _fields(dtype: Any) -> dict[str, Any]:
 def _holds_header(frame: pl.DataFrame, found: Sequence[str]) -> bool:
     """Whether a row may be the header of a table that was put after another one."""
     return bool(frame["model_a"].is_in(list(found)).any())
+
+
+def _objects(frame: pl.DataFrame, by: judgments.By) -> bool:
+    """Whether what the rows are sliced by is an object, or in one: rows are looked at then."""
+    import polars as pl
+
+    if not isinstance(by, str):
+        return False
+    if by not in frame.columns:
+        return True
+    column = frame[by]
+    return isinstance(column.dtype, pl.Struct) or (
+        column.dtype == pl.String and bool(column.str.contains(r"^[\[{]").any())
+    )
 
 
 def _valued(column: pl.Series) -> pl.Series:

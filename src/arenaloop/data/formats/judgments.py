@@ -13,7 +13,7 @@ Labels that nobody knows are counted and left out while they are few (`ratings.c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
 from arenaloop.data.formats.style_columns import StyleByAnswer, joined_style, style_cells
 from arenaloop.data.formats.vote_ids import Vote, VoteId, cell_key, counted_once, vote_id
+from arenaloop.data.formats.where import Chosen, Where, holds_objects, value_at
 from arenaloop.data.formats.whole_judgments import completed, is_single_score
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
@@ -165,6 +166,7 @@ def battles_from_rows(
     by: By = None,
     judges: Sequence[str] = (),
     scores: list[tuple[int | str, JsonRow]] | None = None,
+    where: Where | None = None,
 ) -> Battles:
     """Battles from rows that are all of one kind: judgments of one of the tools, or plain battles.
 
@@ -176,11 +178,14 @@ def battles_from_rows(
         by: what to slice them by.
         judges: whose judgments to read; all where none is named.
         scores: gets the single scores among them, see `whole_judgments.completed`.
+        where: which rows count; all where it is None.
 
     Raises:
         InputError: no rows, unknown rows or values, or mixed kinds.
     """
-    columns = battle_columns(rows, source, controls=controls, answers=answers, by=by, judges=judges, scores=scores)
+    columns = battle_columns(
+        rows, source, controls=controls, answers=answers, by=by, judges=judges, scores=scores, where=where
+    )
     try:
         covariates, told = read_controls(controls, lambda name: _numbers(columns.numbers[name]), place=columns.place)
         return Battles.from_names(
@@ -214,6 +219,7 @@ def battle_columns(
     answered: Collection[str] = (),
     judges: Sequence[str] = (),
     scores: list[tuple[int | str, JsonRow]] | None = None,
+    where: Where | None = None,
 ) -> BattleColumns:
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
@@ -222,9 +228,12 @@ def battle_columns(
         baseline, answered: of Arena-Hard's rows that name none, see `completed`. scores: as there.
     """
     told_first: list[str] = []
-    whole = completed(of_judges(rows, judges, told_first), told_first, baseline, answered, scores)
+    chosen = Chosen(where, source)
+    judged_rows = of_judges(chosen.rows(rows), judges, told_first)
+    whole = completed(judged_rows, told_first, baseline, answered, scores)
     try:
-        return _battle_columns(whole, source, controls, told_first, answers=answers, judged=judged, by=by)
+        found = _battle_columns(whole, source, controls, told_first, answers=answers, judged=judged, by=by)
+        return replace(found, notes=(*chosen.notes(), *found.notes))
     except ValueError as error:
         raise file_error(source, error) from None
 
@@ -362,8 +371,19 @@ def _battle_columns(
 
 
 def _tag(row: JsonRow, by: str) -> Any:
-    """A row's value of a column to slice by."""
-    return judge_of(row) if by == "judge" else row.get(by)
+    """A row's value of a column to slice by, or at a dotted path in one.
+
+    Raises:
+        ValueError: the column holds objects.
+    """
+    if by == "judge":
+        return judge_of(row)
+    cell = row[by] if by in row else value_at(row, by) if "." in by else None
+    if isinstance(cell, str) and cell[:1] not in ("[", "{"):
+        return cell
+    if objects := holds_objects(by, cell):
+        raise ValueError(f"--by {by}: {objects}")
+    return str(cell).lower() if isinstance(cell, bool) and by not in row else cell
 
 
 def _judgments_at(path: Path) -> str:
@@ -437,7 +457,7 @@ def require_slices(by: By, found: Collection[str]) -> None:
     Raises:
         ValueError: the message names the columns that are.
     """
-    if isinstance(by, str) and by not in found:
+    if isinstance(by, str) and not any(by == name or by.startswith(f"{name}.") for name in found):
         raise ValueError(
             f"missing column {by} to slice by (found: {', '.join(list(found)[:20]) or 'none'}); where the prompts have "
             "it, --prompts FILE names them"

@@ -79,20 +79,27 @@ def check_columns(
         raise InputError(f"{part.name}: other columns than {first.name}: {'; '.join(parts)}")
 
 
-def blocks_of(part: Part, here: Path, read: Sequence[str], unread: Sequence[str]) -> Iterator[pl.DataFrame]:
+def blocks_of(
+    part: Part, here: Path, read: Sequence[str], unread: Sequence[str], looked: Sequence[str] = ()
+) -> Iterator[pl.DataFrame]:
     """The columns of a part that are read, as texts but for numbers, a block at a time; the first with the others.
+
+    Args:
+        looked: columns that are given in every block besides, as they are (of JSONL, as texts).
 
     Raises:
         InputError: the part is cut off or damaged, or a row is no object.
     """
     with _named_errors(part, here):
         if content_kind(here) == "parquet":
-            yield from _parquet(part, here, read, unread)
+            yield from _parquet(part, here, read, unread, looked)
         else:
-            yield from _lines(part, here, read, unread)
+            yield from _lines(part, here, read, [*unread, *looked])
 
 
-def _parquet(part: Part, here: Path, read: Sequence[str], unread: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _parquet(
+    part: Part, here: Path, read: Sequence[str], unread: Sequence[str], looked: Sequence[str]
+) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     lazy = pl.scan_parquet(here).rename(bare_name)
@@ -101,10 +108,10 @@ def _parquet(part: Part, here: Path, read: Sequence[str], unread: Sequence[str])
     raw = {spelled.get(name, name): name for name in schema.names()}
     numbers = ("score_a", "weight")
     for at in range(0, parquet_rows(here, part), _ROWS):
-        wanted = [*read, *(unread if at == 0 else ())]
+        wanted = list(dict.fromkeys([*read, *looked, *(unread if at == 0 else ())]))
         texts = [
             pl.col(raw[name]).alias(name)
-            if name in unread or (name in numbers and schema[raw[name]].is_numeric())
+            if name not in read or (name in numbers and schema[raw[name]].is_numeric())
             else pl.col(raw[name]).cast(pl.String).alias(name)
             for name in wanted
         ]

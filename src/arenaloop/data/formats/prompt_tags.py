@@ -9,6 +9,7 @@ from pathlib import Path
 
 from arenaloop.data.formats.benchmark_folder import question_file
 from arenaloop.data.formats.judgments import By
+from arenaloop.data.formats.where import ABSENT, value_at
 from arenaloop.errors import InputError
 from arenaloop.tables import table_rows
 
@@ -31,7 +32,7 @@ def joined_by(path: Path | list[Path], by: str | None, prompts: Path | None) -> 
     if by is None:
         return None, None
     if prompts is None:
-        if any(by in row for _, row in islice(table_rows(path), 100)) or by == "judge":
+        if any(value_at(row, by) is not ABSENT for _, row in islice(table_rows(path), 100)) or by == "judge":
             return by, None
         prompts = question_file(path if isinstance(path, Path) else path[0])
     return (by, None) if prompts is None else (prompt_tags(prompts, by), prompts)

@@ -21,6 +21,7 @@ from arenaloop.data.formats.part_files import KINDS, Part, parts_of, remote_url
 from arenaloop.data.formats.part_rows import blocks_of, check_columns, columns_of, parquet_rows
 from arenaloop.data.formats.text_codes import TextCodes
 from arenaloop.data.formats.vote_ids import vote_id
+from arenaloop.data.formats.where import Chosen, Where
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings.arrays import FloatArray, IntArray
 from arenaloop.ratings.cells import FAILED, LeftOut, says_nothing, shown, spelling
@@ -29,6 +30,7 @@ from arenaloop.ratings.streamed import Spool, StreamedBattles
 from arenaloop.ratings.streamed_intake import Intake
 from arenaloop.ratings.streamed_prompts import most_bytes
 from arenaloop.table_files import is_pattern
+from arenaloop.tables import file_error
 
 if TYPE_CHECKING:
     import polars as pl
@@ -191,14 +193,14 @@ def _plain(found: Sequence[str], part: Part) -> _Table:
     )
 
 
-def read_streamed(source: str | Path, parts: Sequence[Part]) -> Streamed:
-    """Read the battles of some parts; see the top of this file.
+def read_streamed(source: str | Path, parts: Sequence[Part], where: Where | None = None) -> Streamed:
+    """Read the battles of some parts, those rows alone that `where` lets count; see the top of this file.
 
     Raises:
         InputError: a part is damaged or has other columns, values that are not known, or no room for the spool.
     """
     source = remote_url(source) or str(source)
-    reading = _Reading()
+    reading = _Reading(Chosen(where, source))
     try:
         for part in parts:
             with part.here() as here:
@@ -209,7 +211,7 @@ def read_streamed(source: str | Path, parts: Sequence[Part]) -> Streamed:
             f"{source}: cannot be spooled ({error.strerror or error}): set TMPDIR to a disk with room"
         ) from None
     except ValueError as error:
-        raise InputError(f"{source}: {error}") from None
+        raise file_error(source, error) from None
     what = f"{len(battles):,} battles of {len(parts):,} {'part' if len(parts) == 1 else 'parts'}"
     size = f"{len(battles.models):,} models" + (f" x {battles.clusters:,} prompts" if battles.clusters else "")
     most = most_bytes(battles) + reading.names_bytes
@@ -223,8 +225,9 @@ def _mb(size: int) -> str:
 
 @dataclass
 class _Reading:
-    """A table as it is read so far."""
+    """A table as it is read so far; `taken` are the rows of the block at hand by their number in it, None: all."""
 
+    chosen: Chosen
     spool: Spool = field(default_factory=Spool)
     table: _Table | None = None
     first: Part | None = None
@@ -233,6 +236,7 @@ class _Reading:
     nameless: int = 0
     kinds: dict[str, str] = field(default_factory=dict)
     notes: Columns = field(default_factory=lambda: Columns(()))
+    taken: IntArray | None = None
 
     def __post_init__(self) -> None:
         self.intake = Intake(self.spool)
@@ -276,7 +280,9 @@ class _Reading:
         else:
             check_columns(part, found, self.first, self.columns, self.table.read, whole=kind == "parquet")
         at = 0
-        for frame in blocks_of(part, here, self.table.read, self.table.unread):
+        looked = self.chosen.columns(found)
+        unread = [name for name in self.table.unread if name not in looked]
+        for frame in blocks_of(part, here, self.table.read, unread, looked):
             self._block(part, frame, at)
             at += frame.height
 
@@ -285,6 +291,9 @@ class _Reading:
         assert table is not None
         if at == 0:
             self._unread(part, frame, [name for name in table.unread if name in frame.columns])
+        counts = self.chosen.mask(frame)
+        self.taken = None if counts is None else np.flatnonzero(counts)
+        frame = frame if counts is None else frame.filter(counts)
         self.rows += frame.height
         a, b = (self._models(frame[name]) for name in ("model_a", "model_b"))
         score = self._winners(part, frame, at) if table.outcome == "winner" else self._scores(part, frame, at)
@@ -299,6 +308,9 @@ class _Reading:
             prompt, voter = (None if c is None else c[named] for c in (prompt, voter))
         self.intake.add(len(self.models), a, b, score, weight=weight, prompt=prompt, voter=voter)
 
+    def _place(self, part: Part, at: int, row: int) -> str:
+        return f"row {at + 1 + (row if self.taken is None else int(self.taken[row]))} of {part.name}"
+
     def _models(self, column: pl.Series) -> IntArray:
         codes = self.names.of(column)
         for text in self.names.texts[len(self.name_code) :]:
@@ -312,7 +324,7 @@ class _Reading:
         for word in self.words.texts[len(self.word_score) :]:
             first = int(np.argmax(codes == len(self.word_score)))
             self.word_score = np.append(self.word_score, WINNER_SCORES.get(word, np.nan))
-            self.word_place.append(f"row {at + first + 1} of {part.name}")
+            self.word_place.append(self._place(part, at, first))
         self.word_count = np.pad(self.word_count, (0, len(self.word_score) - len(self.word_count)))
         self.word_count += np.bincount(codes[codes >= 0], minlength=len(self.word_score))
         self.empty += int(np.count_nonzero(codes < 0))
@@ -322,7 +334,7 @@ class _Reading:
         score, empty = _numbers(frame["score_a"])
         odd = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)) & ~empty)
         for row in odd.tolist():
-            self.unknown.add(shown(frame["score_a"][row]), f"row {at + row + 1} of {part.name}")
+            self.unknown.add(shown(frame["score_a"][row]), self._place(part, at, row))
         self.empty += int(empty.sum())
         score[odd] = np.nan
         return score
@@ -332,10 +344,8 @@ class _Reading:
         bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
         if len(bad):
             cell = shown(frame["weight"][int(bad[0])])
-            raise InputError(
-                f"{part.name}, row {at + int(bad[0]) + 1}: column weight: {cell}, where weights are finite and not "
-                "negative"
-            )
+            place = self._place(part, at, int(bad[0]))
+            raise InputError(f"{place}: column weight: {cell}, where weights are finite and not negative")
         self.weighs = self.weighs or bool(weight.any())
         return weight
 
@@ -347,11 +357,12 @@ class _Reading:
                     break
 
     def finished(self, source: str) -> StreamedBattles:
+        self.chosen.refuse_none()
         if self.table is None or not self.rows:
             raise InputError(f"{source}: no rows in it")
         if self.table.weighted and not self.weighs:
             raise ValueError("column weight: all weights are 0")
-        notes = [*self.notes.notes()]
+        notes = [*self.chosen.notes(), *self.notes.notes()]
         identity = None if judgments.is_own(self.columns) else _identity(self.columns)
         if identity is not None or "verdicts" in self.columns:
             notes.append(f"votes that stand twice (by {identity or 'verdicts'}) are not looked for in a streamed table")
