@@ -158,8 +158,8 @@ def execute(
     say(messages, _summary(told, reason), fold=True)
     for name, count in silent(labels).items():
         say(messages, f"warning: annotator {name} answered none of its {counted(count, 'pair')}", fold=True)
-    if line := _noise_line(labels, plan.pool.p_label_flip):
-        say(messages, f"warning: {line}", fold=True)
+    if (more := _noise_line(labels, plan.pool.p_label_flip)) is not None:
+        say(messages, f"warning: {more}", fold=True)
     if line := human_line(told["human_equivalent"]):
         say(messages, line, fold=True)
     if failed:
