@@ -185,6 +185,60 @@ def test_an_annotator_that_never_answers_leaves_failures_with_a_reason(
     assert sum(about) == len(failed)  # nobody else is asked again
 
 
+def test_where_nobody_can_answer_no_coins_are_written(arenaloop: Command, tmp_path: Path) -> None:
+    """The synthetic pool knows the worth of small-world answers alone; of others nothing but noise would be left."""
+    write(tmp_path / "pairs.jsonl", pairs(40))
+    done = arenaloop("annotate", "pairs.jsonl", "--pool", "synthetic", "--out", "out.jsonl")
+    assert done.code == 4
+    assert re.search(
+        r"no annotator gave a label: all (\d+) that were asked for failed \(\1 error; most often: an answer has no",
+        said(done),
+    )
+    assert "nothing is written" in said(done)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert not (tmp_path / "out.labels.jsonl").exists()
+
+
+def test_an_annotator_without_a_label_has_no_noise_either(arenaloop: Command, tmp_path: Path) -> None:
+    write(tmp_path / "pairs.jsonl", pairs(60))
+    write(tmp_path / "known.jsonl", [{"instruction": "x", "output_1": "a", "output_2": "b", "preference": 1}])
+    (tmp_path / "pool.yaml").write_text(
+        "p_label_flip: 0.25\nmembers:\n"
+        "  - {name: mute, spec: 'labels:known.jsonl'}\n"
+        "  - {name: fine, spec: 'builtin:longest'}\n"
+    )
+    done = arenaloop("annotate", "pairs.jsonl", "--pool", "pool.yaml", "--out", "out.jsonl", "--json")
+    assert done.code == 3
+    told, labels = json.loads(done.out), rows(tmp_path / "out.labels.jsonl")
+    silenced = [label for label in labels if label["noise"] and label["preference"] is None]
+    noise = sum(label["noise"] and label["preference"] is not None for label in labels)
+    asked = sum(label["annotator"] == "mute" for label in labels)
+    assert 5 < len(silenced) < 25
+    assert 5 < noise < 25
+    assert {label["error"] for label in silenced} == {"noise in place of annotator mute, which gave no label"}
+    assert (told["noise"], told["failed"]) == (noise, {"error": len(silenced) + asked})
+    assert told["rows"] == len(rows(tmp_path / "out.jsonl")) == 60 - len(silenced) - asked
+    assert f"warning: annotator mute answered none of its {asked} pairs" in said(done)
+    assert "of the labels that were given are noise" not in said(done)  # what is left has its due share
+    # and whoever reads the rows is told of it
+    rate = arenaloop("winrate", "out.labels.jsonl", "--baseline", "old", "--json")
+    assert f"{noise} of 60 rows are noise, which annotate drew without asking anybody" in json.loads(rate.out)["notes"]
+    for name, count in (("out.jsonl", told["rows"]), ("out.labels.jsonl", 60)):
+        export = arenaloop("export", name, "--to", "trl", "--out", "trl.jsonl", "--force")
+        assert f"{name}: {noise} of {count} rows are noise" in said(export)
+
+
+def test_failures_that_leave_more_noise_than_was_drawn_are_told(arenaloop: Command, tmp_path: Path) -> None:
+    write(tmp_path / "pairs.jsonl", pairs(60))
+    write(tmp_path / "known.jsonl", [row | {"preference": 1} for row in pairs(12)])
+    done = arenaloop("annotate", "pairs.jsonl", "--pool", "labels:known.jsonl", "--out", "out.jsonl")
+    assert done.code == 3
+    labels = [label for label in rows(tmp_path / "out.labels.jsonl") if label["preference"] is not None]
+    share = sum(label["noise"] for label in labels) / len(labels)
+    assert share > 0.7
+    assert f"{share:.0%} of the labels that were given are noise, where p_label_flip 0.25 draws 50%" in said(done)
+
+
 def test_a_dead_server_ends_the_run_and_a_budget_stops_it(arenaloop: Command, served: Any, tmp_path: Path) -> None:
     write(tmp_path / "pairs.jsonl", pairs(40))
     (tmp_path / "dead.yaml").write_text("spec: http://127.0.0.1:9/v1#m\nretries: 0\n")

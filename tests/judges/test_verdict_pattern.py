@@ -151,3 +151,28 @@ def test_the_shipped_templates_of_fastchat_and_alpaca_eval() -> None:
     )
     assert verdict.score_first == pytest.approx(0.25)
     assert shares.parser.labels == ("m", "M")
+
+
+def test_a_pattern_that_takes_a_label_alone_serves_logprob_in_the_same_words(tmp_path: Path) -> None:
+    """AlpacaEval 2's prompt: one text for m and M, with log-probabilities and without."""
+    labels = "verdict_labels: m = first, M = second"
+    path = own(tmp_path, f"verdict_pattern: (?P<verdict>m|M)\n{labels}")
+    assert load_template(path).modes == ("text", "logprob")
+    model = ScriptedModel("j", lambda _: "")
+    judge = PairwiseJudge(model, template=path, verdict="logprob")
+    verdict = judge.read(
+        PROMPT, *SEATS, Completion("m", logprobs=({"m": -0.2876820724517809, "M": -1.3862943611198906},))
+    )
+    assert verdict.score_first == pytest.approx(0.75)
+    assert judge.key(PROMPT, *SEATS) != PairwiseJudge(model, template=path).key(PROMPT, *SEATS)
+    branch = f'{BODY}{{% if mode == "logprob" %}}{{% endif %}}'  # says nothing, and need not
+    assert load_template(own(tmp_path, f"verdict_pattern: (?P<verdict>m|M)\n{labels}", branch)).modes == (
+        "text",
+        "logprob",
+    )
+    for pattern, more in ((r"Winner: (?P<verdict>m|M)", ""), ("(?P<verdict>m|M|0)", ", 0 = tie")):
+        path = own(tmp_path, f"verdict_pattern: {pattern}\n{labels}{more}")
+        assert load_template(path).modes == ("text",)
+        told = "" if more else r".* \(whose answer is m or M alone, which its verdict_pattern does not take\)"
+        with pytest.raises(ConfigError, match=f"serves verdict text, not logprob{told}"):
+            PairwiseJudge(model, template=path, verdict="logprob")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arenaloop.calls.budget import Budget
@@ -37,6 +37,7 @@ __all__ = [
     "annotation_parts",
     "estimate_annotations",
     "planned_calls",
+    "silent",
 ]
 
 
@@ -257,8 +258,9 @@ class Questions:
         return (self.plan.pairs[number][:3] for number in sorted(numbers))
 
     def labels(self, store: Store) -> list[Annotation]:
-        """All labels, as far as the arena file has what is behind them."""
-        return [self.label(draw, store) for draw in self.own()]
+        """All labels, as far as the arena file has what is behind them; noise of annotators that gave none is none."""
+        drawn = self.own()
+        return _with_their_noise(drawn, [self.label(draw, store) for draw in drawn], self.plan.pool)
 
     def label(self, draw: Draw, store: Store) -> Annotation:
         """What became of a draw, as far as the arena file has what is behind it."""
@@ -317,6 +319,31 @@ def _label(questions: Questions, draw: Draw, store: Store) -> Annotation:
         score = told[0].outcome.score_a
         preference = 2.0 - score if first == 1 else 1.0 + score
     return Annotation(draw.pair, draw.vote, name, False, first, preference, verdicts=keys)
+
+
+def silent(labels: Sequence[Annotation]) -> dict[str, int]:
+    """Annotators that were asked and gave no label, with how many they were asked for."""
+    asked = Counter(one.annotator for one in labels if one.annotator is not None)
+    gave = {one.annotator for one in labels if one.preference is not None}
+    return {name: count for name, count in asked.items() if name not in gave}
+
+
+def _with_their_noise(draws: Sequence[Draw], labels: Sequence[Annotation], pool: Pool) -> list[Annotation]:
+    """Labels without the noise of annotators that gave none: a turned label stands in for one that would be given.
+
+    Rows would else be coins alone where nobody can answer.
+    """
+    nothing = silent(labels)
+    if not nothing:
+        return list(labels)
+    kept = []
+    for draw, label in zip(draws, labels, strict=True):
+        name = pool.members[draw.member].name
+        if label.noise and name in nothing:
+            error = f"noise in place of annotator {name}, which gave no label"
+            label = replace(label, preference=None, status=Status.ERROR, error=error)
+        kept.append(label)
+    return kept
 
 
 def _last(unit: JudgeUnit, store: Store) -> Verdict | None:

@@ -21,6 +21,7 @@ from arenaloop.calls.annotating import (
     annotation_parts,
     estimate_annotations,
     planned_calls,
+    silent,
 )
 from arenaloop.calls.batch import batch_seconds
 from arenaloop.calls.batched import check_batched
@@ -34,7 +35,7 @@ from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices
 from arenaloop.config import AnnotateSettings, ModelSettings
 from arenaloop.data.formats.pairs import PairSet, holds_pairs, pair_row, read_head_to_head, read_pairs, read_samples
-from arenaloop.errors import ConfigError, InputError
+from arenaloop.errors import ConfigError, InputError, UnreadJudgeError
 from arenaloop.jsonl import encode_json, write_jsonl
 from arenaloop.judges.annotators import Pair
 from arenaloop.models.recorded import RecordedModel
@@ -66,7 +67,8 @@ def execute(
 
     Raises:
         ConfigError, InputError: before anything is asked.
-        StoppedError: the budget is spent, a server is down, or batches are on their way; resumable.
+        StoppedError: the budget is spent, a server is down, no annotator gave a label, or batches are on their way;
+            resumable.
         typer.Exit: with code 3, where labels are missing.
     """
     messages = Console(stderr=True)
@@ -133,6 +135,7 @@ def execute(
         usage, reason = store.usage(), commonest_error(store)
         seconds = usage.seconds + batch_seconds(store)  # waiting for batches is time, too
         say_notices(messages, store)
+    _refuse_nobody(labels, out, reason)
     write_jsonl(labels_beside(out), (_label_row(plan.pairs[one.pair], one) for one in labels))
     rows = write_jsonl(out, _preferences(plan.pairs, labels))
     failed = Counter(one.status.value for one in labels if one.preference is None)
@@ -142,7 +145,7 @@ def execute(
         "labels": len(labels),
         "rows": rows,
         "ties": sum(1 for one in labels if one.preference == 1.5),
-        "noise": sum(1 for one in labels if one.noise),
+        "noise": sum(1 for one in labels if one.noise and one.preference is not None),
         "failed": dict(failed),
         "by_annotator": dict(Counter(one.annotator for one in labels if one.annotator is not None)),
         **saved,
@@ -153,8 +156,10 @@ def execute(
     if as_json:
         _print(told)
     say(messages, _summary(told, reason), fold=True)
-    for name, count in _silent(labels).items():
+    for name, count in silent(labels).items():
         say(messages, f"warning: annotator {name} answered none of its {counted(count, 'pair')}", fold=True)
+    if (more := _noise_line(labels, plan.pool.p_label_flip)) is not None:
+        say(messages, f"warning: {more}", fold=True)
     if line := human_line(told["human_equivalent"]):
         say(messages, line, fold=True)
     if failed:
@@ -294,11 +299,29 @@ def _summary(told: dict[str, Any], reason: str | None) -> str:
     )
 
 
-def _silent(labels: Sequence[Annotation]) -> dict[str, int]:
-    """Annotators without a single label, with the pairs that they were asked about."""
-    asked = Counter(one.annotator for one in labels if one.annotator is not None)
-    gave = {one.annotator for one in labels if one.preference is not None}
-    return {name: count for name, count in asked.items() if name not in gave}
+def _refuse_nobody(labels: Sequence[Annotation], out: Path, reason: str | None) -> None:
+    """Raise UnreadJudgeError where annotators were asked and none gave a label: rows would be noise, or none."""
+    asked = Counter(one.status.value for one in labels if one.annotator is not None)
+    if not asked or any(one.annotator is not None and one.preference is not None for one in labels):
+        return
+    why = ", ".join(f"{count:,} {status}" for status, count in asked.items())
+    often = f"; most often: {reason}" if reason else ""
+    raise UnreadJudgeError(
+        f"{out}: no annotator gave a label: all {asked.total():,} that were asked for failed ({why}{often}); nothing "
+        "is written, and the same command asks again"
+    )
+
+
+def _noise_line(labels: Sequence[Annotation], p_label_flip: float) -> str | None:
+    """Where failures took labels and left noise, how much of what is left is noise."""
+    given = [one for one in labels if one.preference is not None]
+    share = sum(one.noise for one in given) / max(1, len(given))
+    if share <= 2.0 * p_label_flip + 0.05 or all(one.preference is not None for one in labels):
+        return None
+    return (
+        f"{share:.0%} of the labels that were given are noise, where p_label_flip {p_label_flip:g} draws "
+        f"{2.0 * p_label_flip:.0%}: labels failed, and noise does not"
+    )
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -25,6 +25,15 @@ _FIRST_FORMAT = 1
 by a later parser under the keys that they have."""
 
 
+def _wants_label(template: JudgeTemplate, verdict: VerdictMode) -> str:
+    """Of a pattern with two labels, what mode ``logprob`` would read."""
+    pattern = template.verdict_pattern
+    labels = None if pattern is None or verdict != "logprob" else pattern.seat_labels
+    if labels is None:
+        return ""
+    return f" (whose answer is {labels[0]} or {labels[1]} alone, which its verdict_pattern does not take)"
+
+
 class TemplateJudge(Generic[Read]):
     """A judging model, its template, and the parser of its answers.
 
@@ -72,7 +81,7 @@ class TemplateJudge(Generic[Read]):
         if verdict not in template.modes:
             raise ConfigError(
                 f"{template.origin}: does not use mode to ask for {verdict}: its words are those of mode text; "
-                f"it serves verdict {' and '.join(template.modes)}, not {verdict}"
+                f"it serves verdict {' and '.join(template.modes)}, not {verdict}{_wants_label(template, verdict)}"
             )
         first = verdict == "logprob" and deciding_label == "first"
         if first:

@@ -57,7 +57,8 @@ _ANSWERS: dict[Layout, tuple[tuple[Form, ...], tuple[VerdictMode, ...]]] = {
 }
 """How answers about a material may be given and read: the forms, and the verdict modes."""
 _WORDED: dict[Form, tuple[VerdictMode, ...]] = {"json": ("text", "json"), "label": ("text", "logprob")}
-"""The modes that a template can ask for whose words are the same in all of them; of other forms ``text`` alone."""
+"""The modes that a template can ask for whose words are the same in all of them; of other forms ``text`` alone, and
+``logprob`` of a pattern that takes a label alone (AlpacaEval's prompt asks for m or M in both)."""
 _SHIPPED = resources.files("arenaloop.judges") / "templates"
 _PARTS = ("layout", "material", "rubric")
 _FIRST_COMMENT = re.compile(r"\s*\{#-?(.*?)-?#\}", re.DOTALL)
@@ -213,7 +214,7 @@ def _loaded(origin: str, text: str, criteria: tuple[str, ...], form: Form | None
         layout=layout,
         form=form,
         criteria=criteria,
-        modes=modes if "mode" in used else _WORDED.get(form, ("text",)),
+        modes=modes if "mode" in used else _same_words(form, pattern),
         compiled=compiled,
         origin=origin,
         reference_hash=content_hash(*map(_REFERENCE.findall, parts)) if "reference" in used else None,
@@ -436,9 +437,16 @@ def _trials(layout: Layout) -> Iterator[Material]:
         yield Material.of(layout, prompt, *shown.get(layout, ()), references=references)
 
 
+def _same_words(form: Form, pattern: VerdictPattern | None) -> tuple[VerdictMode, ...]:
+    """The modes that the same words ask for."""
+    if pattern is not None and pattern.takes_labels_alone:
+        return "text", "logprob"
+    return _WORDED.get(form, ("text",))
+
+
 def _asks_for(template: JudgeTemplate, mode: VerdictMode) -> bool:
     """Whether the words ask for an answer of this mode: of a form that is written otherwise there, they differ."""
-    if mode in ("text", *_WORDED.get(template.form, ())):
+    if mode in _same_words(template.form, template.verdict_pattern):
         return True
     material = next(_trials(template.layout))
     filled = [

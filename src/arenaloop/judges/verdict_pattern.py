@@ -70,6 +70,12 @@ class VerdictPattern:
             return None
         return max(shares, key=lambda label: shares[label]), min(shares, key=lambda label: shares[label])
 
+    @property
+    def takes_labels_alone(self) -> bool:
+        """Whether a seat's label is an answer by itself, so that the words that ask for it ask for its token, too."""
+        labels = self.seat_labels
+        return labels is not None and [self.read(label) for label in labels] == [(1.0, 0.0), (0.0, 1.0)]
+
     def read(self, text: str) -> Scores | None:
         """The scores of both seats; None where the answer holds no verdict."""
         found = self._found(text)

@@ -109,7 +109,9 @@ def _simulated(settings: AlpacaFarmSettings) -> Labelling:
             preferences.append(
                 Preference(pair.prompt, chosen.texts, rejected.texts, chosen.model, rejected.model, 1.0, one.verdicts)
             )
-        return Labels(preferences, undecided, sum(one.noise for one in labels), planned_calls(plan))
+        return Labels(
+            preferences, undecided, sum(one.noise and one.preference is not None for one in labels), planned_calls(plan)
+        )
 
     seats = 2 if found.seat_mode == "both_orders" else 1
     return Labelling(label, lambda pairs: seats * pairs, costs)

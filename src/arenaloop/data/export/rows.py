@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arenaloop.data.formats import training_columns, training_rows
+from arenaloop.data.formats.judgment_kinds import annotated, noise_note
 from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.data.prompts import read_prompt
@@ -214,6 +215,7 @@ def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -
 
 def _training_rows(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, TrainingRow]]:
     unused: dict[str, None] = {}
+    noise, before = 0, account.read
     for line, cells in table_rows(path):
         account.read += 1
         place = f"{path.name}, line {line}"
@@ -226,7 +228,10 @@ def _training_rows(path: Path, kind: Kind, account: Account) -> Iterator[tuple[s
             account.leave_out("hundreds of brackets within each other", place)
             continue
         unused |= dict.fromkeys(training_columns.unread([cells], _known(cells), FIELDS))
+        noise += cells.get("noise") is True and bool(annotated(cells))
         yield place, row
+    if kind == "preferences":
+        account.notes += [f"{path.name}: {note}" for note in noise_note(noise, account.read - before)]
     if unused:
         names = ", ".join(list(unused)[:_SHOWN]) + (" …" if len(unused) > _SHOWN else "")
         account.notes.append(f"{path.name}: columns not used: {names}")
@@ -295,6 +300,9 @@ def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, Tra
     labels = read_labels(path)
     account.read += len(labels) + labels.left_out
     account.notes += labels.notes
+    if kind == "preferences":
+        drawn = sum(label.annotator == "noise" and label.preference is not None for label in labels)
+        account.notes += [f"{path.name}: {note}" for note in noise_note(drawn, len(labels))]
     if labels.left_out:
         account.left_out["no label that can be read"] += labels.left_out
         account.first.setdefault("no label that can be read", path.name)

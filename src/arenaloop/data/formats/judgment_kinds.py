@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from arenaloop.jsonl import JsonRow
 
-__all__ = ["KINDS", "Kind", "annotated", "instruction_key"]
+__all__ = ["KINDS", "Kind", "annotated", "instruction_key", "noise_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,11 @@ _ANNOTATED = frozenset({"annotator", "seat", "noise", "vote", "status"})
 def annotated(row: JsonRow) -> frozenset[str]:
     """Of a row that `annotate` wrote, the columns beside its label; none of others, where they may mean anything."""
     return _ANNOTATED | {"error"} if row.keys() >= _ANNOTATED else frozenset()
+
+
+def noise_note(noise: int, rows: int) -> list[str]:
+    """One line where rows that `annotate` wrote are noise; none without any."""
+    return [f"{noise:,} of {rows:,} rows are noise, which annotate drew without asking anybody"] if noise else []
 
 
 _FASTCHAT = ("g1_winner", "g2_winner", "model_1", "model_2", "question_id")

@@ -24,7 +24,7 @@ from arenaloop.columns import Columns, Duty, duty_of
 from arenaloop.data.formats.benchmark_folder import judgments_below
 from arenaloop.data.formats.column_names import KnownNames
 from arenaloop.data.formats.judge_names import judge_of, of_judges
-from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated
+from arenaloop.data.formats.judgment_kinds import KINDS, Kind, annotated, noise_note
 from arenaloop.data.formats.other_files import looks_like
 from arenaloop.data.formats.outcome_columns import OUTCOME_COLUMNS, read_told
 from arenaloop.data.formats.repeated import once, own_frame
@@ -259,7 +259,7 @@ def _battle_columns(
     names = known_names(controls)
     styled = is_style(controls)
     voter: str | None = None
-    count = 0
+    count = noise = 0
     before: int | str = 0
     for count, (line, written) in enumerate(rows, start=1):
         if type(line) is int:  # JSON without line breaks: a row is told by its number
@@ -294,6 +294,7 @@ def _battle_columns(
             unlike.add(f"not like the rows before it ({error!r})", _placed(line))
             continue
         votes += theirs
+        noise += row.get("noise") is True and row.get("status") == "ok" and bool(annotated(row))
         amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
             told = battle | amounts if amounts else battle
@@ -324,7 +325,7 @@ def _battle_columns(
         weighted = list(dict.fromkeys([*(["weight"] if "weight" in cells else []), *columns.amounts()]))
         if len(weighted) == 1:
             columns.take(weighted[0])
-        told_of = columns.notes()
+        told_of = columns.notes() + noise_note(noise, count)
         left_out = unlike.notes(count)
         if any(isinstance(cell, list) for cell in cells.get("verdicts", ())):
             kept, repeated = once(own_frame(cells), place)
