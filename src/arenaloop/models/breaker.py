@@ -64,10 +64,8 @@ class Breaker:
         self._row += 1
         self._failed += weight
         self._note(weight)
-        if self.answered:
-            needed = (tries - 1) * self.least + max(self.least, 2 * self._flight)
-        else:
-            needed = tries * self.first
+        later = (tries - 1) * self.least + max(self.least, 2 * self._flight)
+        needed = later if self.answered else tries * self.first
         self._size = math.ceil(needed / self.share)
         return self._failed >= needed
 

@@ -228,8 +228,8 @@ class Endpoint:
     def unanswered(self) -> None:
         """Take note of a try that the server failed, or put off.
 
-        When as many in a row were as may be in flight, a quarter as many may, down to `_PROBES`, until the next answer: the
-        others wait and keep their tries, and a server that is gone is not sent thousands of requests.
+        When as many in a row were as may be in flight, a quarter as many may, down to `_PROBES`, until the next answer:
+        the others wait and keep their tries, and a server that is gone is not sent thousands of requests.
         """
         self._unanswered += 1
         limit = self.slots.limit
