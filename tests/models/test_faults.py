@@ -375,6 +375,33 @@ def test_a_model_that_answered_in_an_earlier_run_may_be_left_with_what_it_refuse
     assert (found == [Status.ERROR] * 60) is answered_before
 
 
+@pytest.mark.parametrize(("fails", "limit"), [(10_000, 16), (150, 64)], ids=["for good", "an outage"])
+def test_a_server_that_answers_nothing_any_more_is_sent_fewer_and_fewer(fails, limit):
+    """It is given up after twice the calls in flight and twenty calls' further tries, none of them paid for."""
+
+    async def main():
+        async with Stub(*[said()] * 100, *[BUSY] * fails, said()) as stub:
+            model = OpenAIModel("m", "x", stub.url, concurrency=64, retries=6, sleep=Clock().sleep)
+            done, message = [], None
+            try:
+                async for _, completion in model.complete_many([request(str(i)) for i in range(600)]):
+                    done.append(completion.status)
+            except EndpointDownError as error:
+                message = str(error)
+            left = model._endpoint.slots.limit
+            await model.aclose()
+            return done, message, left, len(stub.bodies) - 100
+
+    done, message, left, sent = asyncio.run(main())
+    assert left == limit
+    if fails == 150:
+        assert done == [Status.OK] * 600  # the others waited, and kept their tries
+    else:
+        assert re.search(r"/v1 failed 248 (calls in a row|of the last \d+ calls); last: HTTP 503: busy$", message)
+        assert sent <= 2 * 64 + 6 * 20 + 16  # and those in flight
+        assert done.count(Status.ERROR) < 64
+
+
 # ------------------------------------------------------------------ tries, not only calls
 
 

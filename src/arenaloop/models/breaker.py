@@ -28,7 +28,8 @@ class Breaker:
     `share` of all requests in a window of as many as that allows: an unbroken row trips it, and so does a server that
     lets one request in twenty through, however long the run was before.
 
-    Where calls are tried again, a try is a failure of its own, and as many times more are needed as a call has tries.
+    Where calls are tried again, a try is a failure of its own, and `least` calls may use up all their tries. The many
+    that are in flight need not: an endpoint that answers nothing sends fewer and fewer (`Endpoint.unanswered`).
 
     Args:
         first: failures that are too many when nothing was answered.
@@ -63,7 +64,8 @@ class Breaker:
         self._row += 1
         self._failed += weight
         self._note(weight)
-        needed = tries * (max(self.least, 2 * self._flight) if self.answered else self.first)
+        later = (tries - 1) * self.least + max(self.least, 2 * self._flight)
+        needed = later if self.answered else tries * self.first
         self._size = math.ceil(needed / self.share)
         return self._failed >= needed
 

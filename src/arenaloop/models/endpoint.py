@@ -31,6 +31,9 @@ __all__ = ["CEILING", "Endpoint", "Limits", "UnreachableError"]
 CEILING = 512
 """The most calls in flight at an endpoint for which nobody has set a limit."""
 
+_PROBES = 16
+"""Calls in flight at an endpoint that answers nothing: enough to find out when it does."""
+
 _LAST_DATE = 253_402_300_799  # the end of the year 9999, Unix time
 _FAULTS = 5  # in a row, after which a replica is set aside while others live
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0
@@ -118,6 +121,8 @@ class Endpoint:
         self.breaker = Breaker()
         self.gated = False  # whether `admit` must be asked before a request
         self.holds = Holds()
+        self._unanswered = 0  # tries since the last answer, or since they last lowered the limit
+        self._full: int | None = None  # the limit to return to, where they have lowered it
         self._identity: object = None
         self._members: weakref.WeakKeyDictionary[object, Limits] = weakref.WeakKeyDictionary()
         self._timeouts: dict[float, _Timeouts] = {}
@@ -196,7 +201,7 @@ class Endpoint:
         rpm = min((x.rpm for x in limits if x.rpm is not None), default=None)
         tpm = min((x.tpm for x in limits if x.tpm is not None), default=None)
         if concurrency is not None:
-            self.adaptive = None
+            self.adaptive = self._full = None
             self.slots.resize(concurrency)
         elif self.adaptive is None:
             self.adaptive = AdaptiveLimit(ceiling=CEILING)
@@ -211,16 +216,34 @@ class Endpoint:
         """Take note of an answer to a request that was sent at `started`."""
         self.breaker.succeeded(self.slots.taken)
         self.holds.answered()
+        self._unanswered = 0
+        if self._full is not None:
+            self.slots.resize(self._full)
+            self._full = None
         if (adaptive := self.adaptive) is not None:
             adaptive.replied(started, self.loop.time(), tokens or 0, self.slots.taken)
             if adaptive.limit != self.slots.limit:
                 self.slots.resize(adaptive.limit)
 
+    def unanswered(self) -> None:
+        """Take note of a try that the server failed, or put off.
+
+        When as many in a row were as may be in flight, a quarter as many may, down to `_PROBES`, until the next answer:
+        the others wait and keep their tries, and a server that is gone is not sent thousands of requests.
+        """
+        self._unanswered += 1
+        limit = self.slots.limit
+        if self._unanswered >= limit > _PROBES:
+            self._unanswered = 0
+            self._full = self._full or limit
+            self.slots.resize(max(_PROBES, limit // 4))
+
     def throttled(self, started: float) -> None:
         """Take note of a 429 to a request that was sent at `started`."""
         if (adaptive := self.adaptive) is not None:
             adaptive.throttled(started, self.loop.time())
-            self.slots.resize(adaptive.limit)
+            self._full = None
+            self.slots.resize(min(adaptive.limit, self.slots.limit))
 
     def hold(self, seconds: float, longest: float, why: str) -> None:
         """Send nothing for so long: the server has asked one of the callers to wait, and means all of them.

@@ -141,8 +141,10 @@ class _Call:
                 break
             if one.loss is not None:
                 self._estimate(one.loss)
-            if one.unreachable is None and one.weight:
-                of.failed(endpoint, Blame.SERVER, endpoint.redact.line(self.reason), one.weight)
+            if one.unreachable is None:
+                endpoint.unanswered()
+                if one.weight:
+                    of.failed(endpoint, Blame.SERVER, endpoint.redact.line(self.reason), one.weight)
             wait = pause(self.tries, endpoint.breaker.failing)
             if one.asked is not None:
                 endpoint.hold(one.asked, of.longest_wait, endpoint.redact.line(self.reason))
@@ -164,6 +166,8 @@ class _Call:
         if wait or endpoint.gated:
             self.tokens = billing.tokens.expect(len(self.body), self.request.sampling.max_tokens)
             await endpoint.admit(self.tokens, self.of.sleep, at_least=wait)
+        if wait:
+            await endpoint.slots.renew()  # fewer may be sent, perhaps, than when the pause began
         try:
             if self.admission is not None:
                 await self.admission.enter(partial(billing.reserve, len(self.body), self._most), self.lost)
