@@ -61,7 +61,7 @@ def test_a_stopped_recipe_leaves_a_board_and_a_report(arenaloop: Command, tmp_pa
     assert "  1 of 2 stages are through; what is left:" in planned.lines
     left = json.loads(planned.out)
     assert left["through"] == ["SFT-I0"]
-    assert [p["tokens_in"] for p in left["parts"] if p["what"] == "training"][0] == 0
+    assert next(p["tokens_in"] for p in left["parts"] if p["what"] == "training") == 0
     assert left["total"]["calls"] > 0
     board = document(out, "leaderboard.json")
     assert 0 < board["battles"] == training["battles_decided"]

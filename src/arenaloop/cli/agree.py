@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arenaloop.errors import InputError
+from arenaloop.data.formats.leaderboards import RateKind
+from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings.look_alikes import look_alikes
 from arenaloop.terminal import counted, plain
 
 __all__ = ["agree"]
 
 _SHOWN = 8  # models in one note
+_RATES: Mapping[str | None, RateKind | None] = {None: None, "raw": "raw", "controlled": "controlled"}
 
 
 def agree(
@@ -32,6 +34,15 @@ def agree(
         bool,
         typer.Option("--stream", help="Read battles a block at a time. Default: where they are many, or far away."),
     ] = False,
+    rated_by: Annotated[
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="raw|controlled",
+            help="Of a list of AlpacaEval's or of winrate: the win rate as it is, or length-controlled.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """How well benchmark A agrees with reference B, in percent.
@@ -41,8 +52,8 @@ def agree(
     intervals say what new battles and votes of the same models could change, by the lists' own intervals.
 
     A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate, and what
-    `winrate --json` prints by its length-controlled rate where there is one, else by the win rate. Battles are
-    rated first, as rank does without options.
+    `winrate --json` prints by its length-controlled rate where there is one, else by the win rate; --rate says which of
+    them is compared. Battles are rated first, as rank does without options.
 
     Examples:
 
@@ -51,14 +62,18 @@ def agree(
         arenaloop agree runs/mine lmsys.csv --json
 
         arenaloop agree battles/ votes.parquet
+
+        arenaloop agree winrates.json leaderboard.csv --rate controlled
     """
     from rich.console import Console
 
     from arenaloop.cli.ranked import board_named
     from arenaloop.ratings.agreement import consistency, consistency_rates
 
-    messages = Console(stderr=True)
-    ours, theirs = (board_named(source, messages, stream=stream) for source in (benchmark, reference))
+    if rated_by not in _RATES:
+        raise ConfigError(f"--rate {rated_by}: raw or controlled")
+    messages, kind = Console(stderr=True), _RATES[rated_by]
+    ours, theirs = (board_named(source, messages, stream=stream, rate=kind) for source in (benchmark, reference))
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))
         raise InputError(f"{benchmark} and {reference} have no model in common{alike}")

@@ -317,8 +317,8 @@ def _print_outline(
     say(console, f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})", fold=True)
     say(console, f"  {' · '.join(outline.facts)}", fold=True)
     if before.told or any(before.stored.values()):
-        left = "" if before.finished or costs is None else "; what is left:"
-        say(console, f"  {before.told or 'some of it is stored'}{left}", fold=True)
+        head = "" if before.finished or costs is None else "; what is left:"
+        say(console, f"  {before.told or 'some of it is stored'}{head}", fold=True)
     jury = None if judge is None else Jury.of(judge)
     if before.finished:  # a table of what is to come would be one of dashes
         pass

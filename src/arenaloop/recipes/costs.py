@@ -121,7 +121,7 @@ class Costs:
     device: GPUSettings | None = None
 
     def left_after(self, stages: Collection[str]) -> Costs:
-        """What is left where some stages are through: what watches a stage, and its answers on the test set, come later."""
+        """What is left where some stages are through: verdicts that watch a stage, and its test answers, come later."""
 
         def left(part: Part) -> Part:
             if part.stage not in stages or part.what.startswith("answers") or part.what in _AFTERWARDS:

@@ -99,3 +99,28 @@ def test_alpaca_evals_leaderboard_is_read_by_its_win_rates(tmp_path: Path, model
     path.write_text("win_rate,standard_error\n50.5,1.5\n")
     with pytest.raises(InputError, match="line 2: no model's name"):
         read_leaderboard(path)
+
+
+def test_which_rate_is_the_rating_can_be_said(tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.csv"
+    path.write_text(
+        "model,win_rate,standard_error,length_controlled_winrate,lc_standard_error\n"
+        "a,50.0,1.0,40.0,0.5\nb,20.0,2.0,30.0,\nc,10.0,1.0,,\n"
+    )
+    raw, controlled = read_leaderboard(path, "raw"), read_leaderboard(path, "controlled")
+    assert raw == read_leaderboard(path)
+    assert raw["a"] == Scored(50.0, 48.04, 51.96)
+    assert controlled == {"a": Scored(40.0, 39.02, 40.98), "b": Scored(30.0, 26.08, 33.92)}
+    said = " ".join(controlled.notes)
+    assert "length_controlled_winrate, and 1.96 lc_standard_error" in said
+    assert "1 model without lc_standard_error: standard_error stands for it" in said
+    assert "left out: 'c'" in said
+    rows = [
+        {"model": name, "win_rate": rate, "lower": rate - 1, "upper": rate + 1}
+        | {"lc_win_rate": rate - 5, "lc_lower": rate - 6, "lc_upper": rate - 4}
+        for name, rate in (("a", 60.0), ("b", 40.0))
+    ]
+    (tmp_path / "winrate.json").write_text(json.dumps({"baseline": "b", "leaderboard": rows}))
+    assert read_leaderboard(tmp_path / "winrate.json")["a"].rating == 55.0
+    assert read_leaderboard(tmp_path / "winrate.json", "controlled")["a"].rating == 55.0
+    assert read_leaderboard(tmp_path / "winrate.json", "raw")["a"].rating == 60.0

@@ -6,16 +6,17 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
 from arenaloop.ratings.agreement import Scored, spearman
 from arenaloop.ratings.cells import to_number
 from arenaloop.tables import content_kind, table_rows
+from arenaloop.terminal import counted
 from arenaloop.text_files import row_error, utf8_file
 
-__all__ = ["Board", "board_of_rows", "read_leaderboard"]
+__all__ = ["Board", "RateKind", "board_of_rows", "read_leaderboard"]
 
 _COLUMNS = ("model", "rating", "lower", "upper")
 _NAMES = ("model", "", "name")
@@ -23,8 +24,11 @@ _NAMES = ("model", "", "name")
 _RATES = ("win_rate", "lower", "upper")
 _CONTROLLED = ("lc_win_rate", "lc_lower", "lc_upper")
 """Columns of `winrate`'s table: rates in percent with their intervals, raw and length-controlled."""
+RateKind = Literal["raw", "controlled"]
+"""Of lists that have both: the win rate as it is, or length-controlled."""
 _Z = 1.96
 _SHOWN = 5  # models in one note
+_ALPACA_LC, _ALPACA_LC_ERROR = "length_controlled_winrate", "lc_standard_error"
 
 
 class Board(dict[str, Scored]):
@@ -39,7 +43,7 @@ class Board(dict[str, Scored]):
         self.notes = tuple(notes)
 
 
-def read_leaderboard(path: str | Path) -> Board:
+def read_leaderboard(path: str | Path, rate: RateKind | None = None) -> Board:
     """Ratings and intervals by model; rows without a rating or an interval are left out, and one missing end is open.
 
     Args:
@@ -47,35 +51,45 @@ def read_leaderboard(path: str | Path) -> Board:
             ``leaderboard.csv`` has `win_rate` and `standard_error` in the place of a rating and its ends, and names no
             column for the model. Of what ``winrate --json`` prints, the length-controlled rate is the rating where any
             model but the baseline has one, else the win rate.
+        rate: of these two, which rate is the rating instead. AlpacaEval's length-controlled rate has its own standard
+            error, or where the file tells none that of the win rate.
 
     Raises:
         InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
             interval that does not hold its rating.
     """
     path = board_of(Path(path))
-    return board_of_rows(path, _rows(path))
+    return board_of_rows(path, _rows(path), rate=rate)
 
 
-def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], notes: Sequence[str] = ()) -> Board:
+def board_of_rows(
+    path: Path,
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    notes: Sequence[str] = (),
+    *,
+    rate: RateKind | None = None,
+) -> Board:
     """A leaderboard of its rows, each after where it stands; as of `read_leaderboard`.
 
     Args:
         path: where they are from, for errors and notes.
         rows: the rows.
         notes: what else is to be known of them.
+        rate: as of `read_leaderboard`.
     """
     board: dict[str, Scored] = {}
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
-    by_rate = False
+    by_rate, lent = False, 0
     rows = list(rows)
-    rate, told = _of_winrate(row for _, row in rows)
+    columns, told = _of_winrate([row for _, row in rows], rate)
     for place, row in rows:
-        by_rate = by_rate or (not rate and _is_alpaca_eval(row))
-        if rate:
-            row = {"model": row["model"]} | {name: row.get(of) for name, of in zip(_COLUMNS[1:], rate, strict=True)}
+        by_rate = by_rate or (not columns and _is_alpaca_eval(row))
+        if columns:
+            row = {"model": row["model"]} | {name: row.get(of) for name, of in zip(_COLUMNS[1:], columns, strict=True)}
         elif by_rate:
-            row = _rated_by_win(path, place, row)
+            lent += rate == "controlled" and _lacks_own_error(row)
+            row = _rated_by_win(path, place, row, rate)
         missing = [name for name in _COLUMNS if name not in row]
         if missing:
             keys = ", ".join(map(str, row)) or "no columns"
@@ -96,9 +110,14 @@ def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], not
     if not board:
         raise InputError(f"{path}: no row with a rating and its interval")
     notes = [*notes, *(f"{path}: {note}" for note in told)]
-    if by_rate:
+    if by_rate and rate == "controlled":
+        notes.append(f"{path}: AlpacaEval's: {_ALPACA_LC}, and 1.96 {_ALPACA_LC_ERROR} to either side")
+        if lent:
+            notes.append(f"{path}: {counted(lent, 'model')} without {_ALPACA_LC_ERROR}: standard_error stands for it")
+    elif by_rate:
         notes.append(
-            f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled"
+            f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled, "
+            "which --rate controlled takes"
         )
     if unrated:
         notes.append(f"{path}: without a rating or an interval, left out: {_listed(unrated)}")
@@ -107,11 +126,14 @@ def board_of_rows(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], not
     return Board(board, notes)
 
 
-def _of_winrate(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str, str] | None, tuple[str, ...]]:
+def _of_winrate(
+    rows: Sequence[Mapping[str, Any]], rate: RateKind | None
+) -> tuple[tuple[str, str, str] | None, tuple[str, ...]]:
     """The columns of a table of `winrate` that are rating and interval, and what to say of them; None of another's."""
-    rows = list(rows)
     if not rows or not all({"model", *_RATES, *_CONTROLLED} <= row.keys() and "rating" not in row for row in rows):
         return None, ()
+    if rate == "raw":
+        return _RATES, ("winrate's: win_rate is the rating",)
     if any(row["lc_win_rate"] is not None and "baseline" not in (row.get("flags") or ()) for row in rows):
         return _CONTROLLED, ("winrate's: lc_win_rate, the length-controlled rate, is the rating",)
     return _RATES, ("winrate's: win_rate is the rating, as no model has a length-controlled one",)
@@ -121,9 +143,16 @@ def _is_alpaca_eval(row: Mapping[str, Any]) -> bool:
     return {"win_rate", "standard_error"} <= row.keys() and "rating" not in row and "lower" not in row
 
 
-def _rated_by_win(path: Path, place: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of AlpacaEval's with its win rate as the rating, and the ends of a 95 % interval."""
-    rate, error = (_number(path, place, name, row.get(name)) for name in ("win_rate", "standard_error"))
+def _lacks_own_error(row: Mapping[str, Any]) -> bool:
+    return row.get(_ALPACA_LC) not in (None, "") and row.get(_ALPACA_LC_ERROR) in (None, "")
+
+
+def _rated_by_win(path: Path, place: str, row: Mapping[str, Any], kind: RateKind | None) -> Mapping[str, Any]:
+    """A row of AlpacaEval's with a win rate as the rating, and the ends of a 95 % interval."""
+    names = ("win_rate", "standard_error")
+    if kind == "controlled":
+        names = (_ALPACA_LC, "standard_error" if _lacks_own_error(row) else _ALPACA_LC_ERROR)
+    rate, error = (_number(path, place, name, row.get(name)) for name in names)
     known = rate is not None and error is not None
     ends = (rate - _Z * error, rate + _Z * error) if known else (None, None)  # type: ignore[operator]
     model = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), None)
