@@ -327,3 +327,11 @@ def test_batches_that_are_not_set_fit_the_prompts() -> None:
 def test_what_is_sampled_in_training_is_not_filtered(name: str) -> None:
     with pytest.raises(ConfigError, match=f"--set: {name} cannot be set: answers are drawn from the whole distr"):
         validate(RLOOSettings, {name: 1}, "--set")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_settings_are_read_in_utf_8_and_in_utf_16_with_a_mark(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "run.yaml"
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path.write_bytes(f"{mark}name: Grüße\r\nseed: 3\r\n".encode(encoding))
+    assert read_yaml(path) == {"name": "Grüße", "seed": 3}

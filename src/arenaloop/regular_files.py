@@ -7,6 +7,7 @@ exception, since they were given to be read: ``/dev/stdin``, ``/dev/fd/63`` of `
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -47,12 +48,14 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
-    """A file's text in UTF-8, past any byte-order mark, its lines ended alike.
+    """A file's text in UTF-8, or in UTF-16 with its byte-order mark, past any mark, its lines ended alike.
 
     Raises:
-        UnicodeDecodeError: it is no UTF-8; and errors as of `open_regular`.
+        UnicodeDecodeError: it is neither; and errors as of `open_regular`.
     """
-    with open(path, encoding="utf-8-sig", errors=errors, opener=_opened) as file:
+    raw = read_regular(path)
+    encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    with io.TextIOWrapper(io.BytesIO(raw), encoding=encoding, errors=errors) as file:
         return file.read().lstrip("\ufeff")  # more than one where it was saved so twice
 
 

@@ -343,7 +343,7 @@ def test_a_prompt_of_alpaca_evals_is_told_what_a_template_is(tmp_path: Path, mon
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.jinja: No such file"):
         load_template(str(tmp_path / "gone.jinja"))
-    (tmp_path / "bytes.jinja").write_bytes(b"\xff\xfe")
+    (tmp_path / "bytes.jinja").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match="no UTF-8"):
         load_template(str(tmp_path / "bytes.jinja"))
     with pytest.raises(

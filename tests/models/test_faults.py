@@ -25,7 +25,6 @@ PASSING = [
     (http(200, b'{"choices": [{"mess'), "HTTP 200: not JSON"),
     (http(200, b'{"choices"', "Connection: close", length=1000), BREAKS),
     (http(200, b'{"choices"', "Content-Encoding: gzip"), BREAKS),
-    (http(200, b"<html>a proxy</html>"), "HTTP 200: a page of HTML, not an answer: a proxy$"),
     (http(200, {"error": {"message": "overloaded", "code": 502}}), "HTTP 200 with error 502: overloaded$"),
     (http(200, {"choices": []}), "HTTP 200: no choices in the reply"),
     (http(200, [1]), "HTTP 200: not a JSON object$"),
@@ -36,6 +35,11 @@ PASSING = [
     (b"rubbish\r\n\r\n", r"ClientResponseError: "),
 ]  # fmt: skip
 """What a server does, and what is told of it when it goes on."""
+FOREIGN = [
+    (http(200, b"<html>a proxy</html>"), "HTTP 200: a page of HTML, not an answer: a proxy$"),
+    (http(200, b'data: {"id": 1}\n\ndata: [DONE]\n'), "HTTP 200: a stream of events, which was not asked for: data"),
+]
+"""Bodies of a 200 that no chat API gives, and what is told of them."""
 
 
 @pytest.mark.parametrize("fault", [fault for fault, _ in PASSING])
@@ -61,6 +65,45 @@ def test_a_fault_that_stays_is_a_completion(fault, error):
     once = ask(fault, retries=0, price=Price(1, 1))[0].usd
     assert completion.usd == (0 if free else pytest.approx(4 * once))
     assert once >= (0 if free else 512 / 1e6)  # nothing is known of its answers: as long as they may be
+
+
+@pytest.mark.parametrize(("fault", "error"), FOREIGN)
+def test_what_is_no_chat_api_is_tried_twice(fault, error):
+    completion, stub, waits = ask(fault, retries=6, price=Price(1, 1))
+    assert re.match(error, completion.error)
+    assert (completion.calls, len(stub.bodies), len(waits)) == (2, 2, 1)
+    assert ask(fault, said("at last"))[0].text == "at last"  # a proxy's page while the server behind it restarts
+    assert ask(fault, retries=0)[0].calls == 1
+
+
+@pytest.mark.parametrize("fault", [fault for fault, _ in FOREIGN])
+def test_a_server_that_gave_answers_is_tried_on_after_a_page(fault):
+    async def main():
+        async with Stub(said("one"), fault, fault, fault, said("two")) as stub:
+            model = OpenAIModel("m", "x", stub.url, sleep=Clock().sleep)
+            told = [(await model.complete(request())).text for _ in range(2)]
+            await model.aclose()
+            return told
+
+    assert asyncio.run(main()) == ["one", "two"]
+
+
+def test_a_login_page_stops_the_run_early():
+    """Seven tries of twenty calls each bought a page that no try mends."""
+
+    async def many(model):
+        for _ in range(40):
+            await model.complete(request())
+
+    async def main():
+        async with Stub(FOREIGN[0][0]) as stub:
+            model = OpenAIModel("m", "x", stub.url, concurrency=1, sleep=Clock().sleep)
+            with pytest.raises(EndpointDownError, match="a page of HTML"):
+                await many(model)
+            await model.aclose()
+            return len(stub.bodies)
+
+    assert asyncio.run(main()) <= 40
 
 
 def test_a_reply_without_end_is_left_where_it_is_too_long(monkeypatch):
@@ -98,7 +141,10 @@ def test_a_server_that_only_hangs_is_given_up_by_tries_not_by_calls():
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_among_mixed_faults_nothing_is_lost_and_every_request_is_counted(replicas):
     chance = random.Random(replicas)
-    faults = [fault for fault, _ in PASSING] + [http(429, {}, "Retry-After: 1"), http(503, {}, "retry-after-ms: 50")]
+    faults = [fault for fault, _ in (*PASSING, *FOREIGN)] + [
+        http(429, {}, "Retry-After: 1"),
+        http(503, {}, "retry-after-ms: 50"),
+    ]
 
     async def answer(body):
         await asyncio.sleep(0)

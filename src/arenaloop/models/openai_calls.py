@@ -26,6 +26,9 @@ __all__ = ["Calls"]
 _LOSSES = dict.fromkeys((408, 499, 502, 504, 520, 522, 524), Loss.UNREAD)
 """Statuses by which a server or gateway says that an answer was not waited for, or broke off: it may be charged."""
 
+_FOREIGN = 2
+"""How often a call is tried that a server which never answered anything meets with a page, or with events: a proxy's
+page may pass, a login does not. One that has answered is tried as often as after any fault."""
 _PATIENCE = 4
 """How many times `retries` a call is tried again while the server says when to come back."""
 
@@ -119,7 +122,7 @@ class _Call:
         self.clock = endpoint.loop.time
         self.begun = self.clock()
         self.admission = ADMISSION.get()
-        self.calls = self.tries = self.told_to_wait = self.put_off = 0
+        self.calls = self.tries = self.told_to_wait = self.put_off = self.foreign = 0
         self.lost, self.tokens = NOTHING, 0.0
         self.reason, self.fewer = "", False
 
@@ -152,7 +155,11 @@ class _Call:
                 if self.told_to_wait < (_PATIENCE - 1) * of.retries:
                     self.told_to_wait += 1
                     self.tries -= 1
-            if self.tries > of.retries or (one.unreachable is not None and one.unreachable.certain):
+            if (
+                self.tries > of.retries
+                or self.foreign >= _FOREIGN
+                or (one.unreachable is not None and one.unreachable.certain)
+            ):
                 break
         return [self._given_up(one)]
 
@@ -270,6 +277,9 @@ class _Call:
             if status == 404 and not urlsplit(of.base_url).path:
                 self.reason = f"HTTP 404 (the URL of a server mostly ends in /v1): {fault.text}"
             return None
+        if fault.foreign and not self.endpoint.breaker.answered:
+            self.foreign += 1
+            one.weight = -(-(of.retries + 1) // _FOREIGN)  # both tries are a whole call's
         if status == 429:
             self.endpoint.throttled(started)
         if status == 429 or not self.endpoint.replicated:  # a replica that restarts is not all of them

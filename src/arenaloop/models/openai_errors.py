@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "error_code",
     "error_text",
     "exactly_decoded",
+    "foreign_form",
     "http_fault",
     "may_pass",
     "remedy",
@@ -44,6 +45,7 @@ class Fault(NamedTuple):
         text: the server's words.
         reason: all of it, to be shown; may hold what the server was sent.
         location: of a redirect, where it leads.
+        foreign: it is a page of HTML or a stream of events: no chat API's answer, nor its error.
     """
 
     status: int
@@ -51,6 +53,7 @@ class Fault(NamedTuple):
     text: str
     reason: str
     location: str = ""
+    foreign: bool = False
 
 
 class Blame(Enum):
@@ -281,13 +284,23 @@ def body_in_words(raw: bytes, headers: Mapping[str, str]) -> str:
     kind = headers.get("Content-Type", "").partition(";")[0].strip()
     text = decoded(raw[:20_000], headers)
     named = f" ({kind})" if kind else ""
-    if not text.strip():
-        return f"an empty body{named}"
-    if "event-stream" in kind or re.match(r"\s*(data|event|id)\s*:", text):
+    form = foreign_form(raw, headers)
+    if form is None:
+        return f"not JSON{named}: {_short(text)}" if text.strip() else f"an empty body{named}"
+    if form == "events":
         return f"a stream of events{named}, which was not asked for: {_short(text)}"
-    if _is_page(text) or "html" in kind:
-        return f"a page of HTML{named}, not an answer: {_short(_page(text))}"
-    return f"not JSON{named}: {_short(text)}"
+    return f"a page of HTML{named}, not an answer: {_short(_page(text))}"
+
+
+def foreign_form(raw: bytes, headers: Mapping[str, str]) -> Literal["page", "events"] | None:
+    """What a body is that no plain request to a chat API is answered by; None of others, an empty one among them."""
+    kind = headers.get("Content-Type", "")
+    text = decoded(raw[:20_000], headers)
+    if not text.strip():
+        return None
+    if "event-stream" in kind or re.match(r"\s*(data|event|id)\s*:", text):
+        return "events"
+    return "page" if _is_page(text) or "html" in kind else None
 
 
 def _short(text: str) -> str:

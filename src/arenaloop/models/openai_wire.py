@@ -19,7 +19,7 @@ from arenaloop.messages import message_text
 from arenaloop.models.charge import Charge, note_charge, read_charge
 from arenaloop.models.finish import worst_ending
 from arenaloop.models.notices import Notices
-from arenaloop.models.openai_errors import Fault, body_in_words, exactly_decoded, reported_fault
+from arenaloop.models.openai_errors import Fault, body_in_words, exactly_decoded, foreign_form, reported_fault
 from arenaloop.models.reasoning import Parted, part_reasoning
 from arenaloop.models.reasoning_tags import FAMILIES, Tags, unknown_block
 from arenaloop.models.reply_doubts import FailedTexts, contradicted_key, cut_at, odd_form
@@ -203,14 +203,15 @@ def read_object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
             reply = json.loads(text)  # which takes lone surrogates, and says better what is wrong
         except (ValueError, RecursionError) as error:
             told = body_in_words(raw, headers)
-            raise _no_completion(told if not told.startswith("not JSON") else f"{told} ({error})") from None
+            foreign = foreign_form(raw, headers) is not None
+            raise _no_completion(told if not told.startswith("not JSON") else f"{told} ({error})", foreign) from None
     if not isinstance(reply, dict):
         raise _no_completion("not a JSON object")
     return reply
 
 
-def _no_completion(what: str) -> ReplyError:
-    return ReplyError(Fault(200, "", "", f"HTTP 200: {what}"))
+def _no_completion(what: str, foreign: bool = False) -> ReplyError:
+    return ReplyError(Fault(200, "", "", f"HTTP 200: {what}", foreign=foreign))
 
 
 def _place(choice: Mapping[str, Any]) -> int:
