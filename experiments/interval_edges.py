@@ -22,7 +22,8 @@ many boards those of all neighbours at once did, all ranks, and on how many some
 
 ``--thresholds`` halves and doubles, one at a time, the constants by which `ratings.evidence` trusts a variance, and
 says for each kind of arena what is left: the least share held, over arenas and models, and the share without any end.
-With 200 repetitions, in percent, of ``tiny`` and ``newcomer`` (as they are: 96.5, 13.5 and 95.0, 36.7):
+With 200 repetitions, in percent, of ``tiny`` and ``newcomer``, measured before ends followed skewness and with the
+newcomer in the mean (as they were: 96.5, 13.5 and 95.0, 36.7):
 
     LEAST_DOF    halved 96.5,  7.0 | 95.0,  7.7    doubled 96.5, 52.5 | 95.0, 60.2
     FEW_DOF      halved 96.5, 13.5 | 94.5, 36.7    doubled 96.5, 13.5 | 97.0, 36.7
