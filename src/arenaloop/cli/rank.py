@@ -28,6 +28,7 @@ __all__ = [
     "parse_controls",
     "parse_own_failure",
     "rank",
+    "refuse_rule",
 ]
 
 
@@ -104,8 +105,9 @@ def rank(
     rule: Annotated[
         str | None,
         typer.Option(
-            metavar="reliability",
-            help="Of a jury: rate its members' votes, weighed by a joint fit. Default: as the run's judge has it.",
+            metavar="reliability|arena_hard",
+            help="Of a jury: rate its members' votes, weighed by a joint fit. Of a run: each seating a game, strong "
+            "labels (A>>B) three. Default: as the run's judge has it.",
         ),
     ] = None,
     own_failure: OwnFailureOption = None,
@@ -158,13 +160,16 @@ def rank(
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
+    from arenaloop.data.weighed_games import read_weighed_run, strong_labels
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
 
     fixed = parse_anchor(anchor)
     plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
-    if rule not in (None, "reliability"):
-        raise ConfigError(f"--rule must be reliability, not {rule!r}: other rules are those that a jury judged by")
+    if rule not in (None, "reliability", "arena_hard"):
+        raise ConfigError(
+            f"--rule must be reliability or arena_hard, not {rule!r}: other rules are those that a jury judged by"
+        )
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
     if rule == "reliability" and judge:
@@ -219,11 +224,11 @@ def rank(
             say(messages, streamed.told, style="dim", fold=True)
             _finish(leaderboard(streamed.battles, **settings), plot, as_json)
             return
-        if table is not None and rule is not None:
+        if table is not None and rule == "reliability":
             raise ConfigError("--rule reliability reads a run directory or one table, not several files")
         there = opened.enter_context(readable(file, messages))
         refuse_unrated(there, file)
-        if rule == "reliability" or (plain and table is None and rated_jointly(there)):
+        if rule == "reliability" or (plain and rule is None and table is None and rated_jointly(there)):
             from arenaloop.arena.reliability_board import reliability_board
 
             votes = read_judged_votes(there)
@@ -232,13 +237,17 @@ def rank(
         directory = there.parent if there.name == "battles.jsonl" else there
         of_run = table is None and is_run(directory)
         policy = parse_own_failure(own_failure, file, in_run=of_run)
+        refuse_rule(rule, file, in_run=of_run and styles is None)
         if of_run and judge:
             raise ConfigError(
                 f"--judge goes with files of several judges' verdicts; {file} is a run, merged by its rule"
             )
         if of_run and styles is None:  # which knows more of its battles than their file says
             parted, carried = (by, None) if prompts is None else joined_by(directory, by, prompts)
-            battles = read_run(directory, controls=controls, own_failure=policy, by=parted)
+            read = read_run if rule is None else read_weighed_run
+            battles = read(directory, controls=controls, own_failure=policy, by=parted)
+            if rule is None:
+                battles = replace(battles, notes=(*battles.notes, *strong_labels(directory)))
         else:
             named = there if table is None else [part.path for part in table if part.path is not None]
             parted, carried = joined_by(named, by, prompts)
@@ -352,6 +361,16 @@ def parse_own_failure(text: str | None, file: Path, *, in_run: bool) -> OwnFailu
     if text is not None and not in_run:
         raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     return cast("OwnFailure | None", text)
+
+
+def refuse_rule(rule: str | None, file: Path, *, in_run: bool) -> None:
+    """Refuse ``arena_hard`` of what is no run: the files of games have their labels' weights anyway.
+
+    Raises:
+        ConfigError: as told.
+    """
+    if rule == "arena_hard" and not in_run:
+        raise ConfigError(f"--rule arena_hard goes with a run directory; {file}, read as a table, weighs what it says")
 
 
 def parse_anchor(text: str | None) -> tuple[str, float] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.rank import JudgeOption, OwnFailureOption, PromptsOption, parse_own_failure
+from arenaloop.cli.rank import JudgeOption, OwnFailureOption, PromptsOption, parse_own_failure, refuse_rule
 from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def winrate(
     ] = None,
     prompts: PromptsOption = None,
     judge: JudgeOption = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="arena_hard", help="Of a run: each seating a game, strong labels (A>>B) three. Default: as merged."
+        ),
+    ] = None,
     own_failure: OwnFailureOption = None,
     stream: Annotated[
         bool,
@@ -81,6 +87,7 @@ def winrate(
     from arenaloop.data.probabilities import gives_probabilities
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
+    from arenaloop.data.weighed_games import WeighedGames, strong_labels
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
     from arenaloop.terminal import say
@@ -94,6 +101,8 @@ def winrate(
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
         raise ConfigError(f"--control must be length, not {control!r}")
+    if rule not in (None, "arena_hard"):
+        raise ConfigError(f"--rule must be arena_hard, not {rule!r}")
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
     messages = Console(stderr=True)
@@ -106,6 +115,7 @@ def winrate(
                 ("--own-failure", own_failure),
                 ("--by", by),
                 ("--judge", judge),
+                ("--rule", rule),
             )
             if given
         ),
@@ -124,19 +134,21 @@ def winrate(
         refuse_unrated(there, file)
         in_run = is_run(there)
         policy = parse_own_failure(own_failure, file, in_run=in_run)
+        refuse_rule(rule, file, in_run=in_run)
         if in_run:
             failures = read_failures(there, policy)
             if judge:
                 raise ConfigError(f"--judge goes with files of several judges' verdicts; {file} is a run's")
-            soft = gives_probabilities(there)
-            numbered = enumerate(rows_with_lengths(there, failures, shares=soft), start=1)
+            soft = rule is None and gives_probabilities(there)
+            games = None if rule is None else WeighedGames(there, failures)
+            numbered = enumerate(games or rows_with_lengths(there, failures, shares=soft), start=1)
             tags = run_slices(there, by) if prompts is None else joined_by(there, by, prompts)[0]
             value = tags.get if isinstance(tags, Mapping) else lambda _: None
             annotations = read_annotations(there / "battles.jsonl", baseline, numbered, by=tags)
             annotations = annotations.with_undecided(
                 [(a, b) for _, a, b in failures.undecided], [value(prompt) for prompt, _, _ in failures.undecided]
             )
-            notes = (_SOFT,) * soft
+            notes = (_SOFT,) * soft + (tuple(strong_labels(there)) if games is None else (games.note,))
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
             tags, carried = joined_by(file, by, prompts)
