@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JudgeOption",
+    "LeastOption",
     "OwnFailureOption",
     "PromptsOption",
     "parse_anchor",
@@ -50,6 +51,14 @@ PromptsOption = Annotated[
         metavar="FILE",
         help="With --by: the prompts that carry TAG, joined by question_id, uid or prompt_id. Default: question.jsonl "
         "beside model_judgment.",
+    ),
+]
+
+
+LeastOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="With --by: how many battles the median model of a part has at least. Default: 30."
     ),
 ]
 
@@ -85,6 +94,7 @@ def rank(
         typer.Option(metavar="TAG", help="Also a board for each value of a column, or of a tag of the prompts."),
     ] = None,
     prompts: PromptsOption = None,
+    least: LeastOption = None,
     judge: JudgeOption = None,
     score: Annotated[
         str, typer.Option(help="A rating is the estimate, or the median of the bootstrap (as in Arena Learning).")
@@ -142,7 +152,7 @@ def rank(
 
         arenaloop rank runs/shard-*
 
-        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category
+        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category --least 20
 
         arenaloop rank data/arena-hard-v2.0/model_judgment --judge gpt-4.1
     """
@@ -172,6 +182,8 @@ def rank(
         )
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
+    if least is not None and by is None:
+        raise ConfigError("--least goes with --by, whose parts it is about")
     if rule == "reliability" and judge:
         raise ConfigError("--rule reliability weighs all judges against each other: it goes without --judge")
     if rule == "reliability" and not plain:
@@ -256,12 +268,14 @@ def rank(
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
-    board = leaderboard(battles, games=games, **settings)
     slices: Sequence[Slice] = ()
-    if by is not None:
-        from arenaloop.arena.slices import slice_boards
+    if by is None:
+        board = leaderboard(battles, games=games, **settings)
+    else:
+        from arenaloop.arena.slices import THIN, board_of_all, slice_boards
 
-        slices = slice_boards(battles, **settings)
+        board = board_of_all(battles, games=games, **settings)
+        slices = slice_boards(battles, least=THIN if least is None else least, **settings)
     _finish(board, plot, as_json, by, slices)
 
 
@@ -309,7 +323,8 @@ def _print_slices(console: Console, by: str, slices: Sequence[Slice]) -> None:
         some = left_out if len(left_out) <= _LEFT_OUT + 1 else left_out[:_LEFT_OUT]
         told = [f"{'none' if p.value is None else p.value} ({p.battles:,} battles: {p.reason})" for p in some]
         more = f"; and of {len(left_out) - len(some):,} more (--json names all)" if len(some) < len(left_out) else ""
-        say(console, f"no board of {by} {'; '.join(told)}{more}", fold=True)
+        fewer = "; --least N takes fewer" if any("fewer than" in part.reason for part in left_out) else ""
+        say(console, f"no board of {by} {'; '.join(told)}{more}{fewer}", fold=True)
 
 
 def _print(console: Console, board: Leaderboard) -> None:

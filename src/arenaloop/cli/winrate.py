@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.rank import JudgeOption, OwnFailureOption, PromptsOption, parse_own_failure, refuse_rule
+from arenaloop.cli.rank import JudgeOption, LeastOption, OwnFailureOption, PromptsOption, parse_own_failure, refuse_rule
 from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def winrate(
         typer.Option(metavar="TAG", help="Also rates for each value of a column, or of a tag of the prompts."),
     ] = None,
     prompts: PromptsOption = None,
+    least: LeastOption = None,
     judge: JudgeOption = None,
     rule: Annotated[
         str | None,
@@ -79,7 +80,7 @@ def winrate(
     """
     from rich.console import Console
 
-    from arenaloop.arena.slices import rate_slices
+    from arenaloop.arena.slices import THIN, rate_slices
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
@@ -100,11 +101,14 @@ def winrate(
     if not math.isfinite(penalty):
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
-        raise ConfigError(f"--control must be length, not {control!r}")
+        style = ": rank --control style tells win rates at equal style" if control in ("style", "arena_hard") else ""
+        raise ConfigError(f"--control must be length, not {control!r}{style}")
     if rule not in (None, "arena_hard"):
         raise ConfigError(f"--rule must be arena_hard, not {rule!r}")
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
+    if least is not None and by is None:
+        raise ConfigError("--least goes with --by, whose parts it is about")
     messages = Console(stderr=True)
     needs = next(
         (
@@ -175,7 +179,7 @@ def winrate(
 
     try:
         rows = rated(annotations)
-        slices = [] if by is None else rate_slices(annotations, rated)
+        slices = [] if by is None else rate_slices(annotations, rated, THIN if least is None else least)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
     _finish(annotations, rows, control, level, as_json, by, slices)
