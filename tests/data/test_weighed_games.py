@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from labelled_run import PROMPTS, play
 
-from arenaloop.arena.matchmaking import Schedule
-from arenaloop.arena.plan import BattlePlan
-from arenaloop.arena.tournament import run_tournament
-from arenaloop.calls.answers import Contestant
 from arenaloop.data.export import battles as forms
 from arenaloop.data.export.rows import Account
 from arenaloop.data.formats.judgments import battle_columns
@@ -20,48 +17,8 @@ from arenaloop.data.run_battles import read_failures, read_run
 from arenaloop.data.seatings import Deciding, deciding
 from arenaloop.data.weighed_games import WeighedGames, read_weighed_run, strong_labels
 from arenaloop.judges.builtin import BuiltinJudge
-from arenaloop.judges.jury import Decider, Jury
-from arenaloop.judges.pairwise import PairwiseJudge
-from arenaloop.models.scripted import ScriptedModel
-from arenaloop.store import Store
-from arenaloop.types import Outcome, Prompt, Request, Ruling, Status
-
-PROMPTS = [Prompt.of(text) for text in ("0", "1", "2", "3 same")]
-LABELS = {  # with base first, and with new first
-    "0": ("[[A>>B]]", "[[A>B]]"),
-    "1": ("[[B>>A]]", "[[A>>B]]"),
-    "2": ("[[A=B]]", "Words [[B>>A]]\n\n[[A>B]]"),
-    "3": ("[[A>>B]]", "[[A>>B]]"),
-}
-
-
-def play(out: Path, judge: Decider | None = None, **options: Any) -> Path:
-    out.mkdir()
-
-    def contestant(name: str) -> Contestant:
-        def answer(request: Request) -> str:
-            asked = request.messages[-1]["content"]
-            return asked if "same" in asked else f"{name} {asked}"
-
-        return Contestant(name, ScriptedModel(name, answer))
-
-    def label(request: Request) -> str:
-        text = request.messages[-1]["content"]
-        asked = next(one for one in LABELS if f"{one} same\n" in text or f"base {one}\n" in text)
-        return f"Compared.\n{LABELS[asked][text.find('base') > text.find('new')]}"
-
-    plan = BattlePlan(
-        contestants=[contestant("base"), contestant("new")],
-        judge=judge or PairwiseJudge(ScriptedModel("judge", label), template="labels"),
-        prompt_ids=[p.id for p in PROMPTS],
-        schedule=Schedule((("base", "new"),)),
-        **options,
-    )
-    with Store(out / "arena.db") as store:
-        store.add_prompts(PROMPTS)
-        store.flush()
-        run_tournament(plan, store, out)
-    return out
+from arenaloop.judges.jury import Jury
+from arenaloop.types import Outcome, Ruling, Status
 
 
 def counted(rows: Iterable[dict[str, Any]]) -> list[tuple[str, float, float]]:

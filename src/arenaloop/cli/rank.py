@@ -152,7 +152,7 @@ def rank(
 
         arenaloop rank runs/shard-*
 
-        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category --least 20
+        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category --least 15
 
         arenaloop rank data/arena-hard-v2.0/model_judgment --judge gpt-4.1
     """
