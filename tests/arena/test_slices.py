@@ -54,6 +54,8 @@ def test_models_that_a_part_lacks_are_not_on_its_board_nor_an_anchor_that_it_lac
     table = {name: [cell for cell, kept in zip(cells, keep, strict=True) if kept] for name, cells in table.items()}
     battles = Battles.from_columns(table, by="language")
     german = slice_boards(battles)[1]
+    assert german.median is not None
+    assert slice_boards(battles, least=int(german.median) + 1)[1].board is None
     assert [row.model for row in german.board.rows] == ["m0", "m1"]
     assert slice_boards(battles, anchor=("m2", 1000.0))[1].reason == "no battle of the anchor m2"
 

@@ -59,6 +59,37 @@ def test_arena_hard_s_procedure_puts_the_others_further_from_the_baseline(styled
         rank([styles(battles)], control=["arena_hard"])
 
 
+def test_win_rates_of_the_controlled_fit_stand_beside_the_raw_ones(styled: Path) -> None:
+    document = json.loads(run(str(styled), "--control", "arena_hard", "--json"))
+    rows = {row["model"]: row for row in document["leaderboard"]}
+    for name in ("m0", "m1", "m2"):
+        apart = rows[name]["rating"] - rows["base"]["rating"]
+        rate = rows[name]["controlled_win_rate"]
+        assert rate == pytest.approx(1 / (1 + 10 ** (-apart / 400)), abs=1e-6)
+        assert rows[name]["controlled_lower"] < rate < rows[name]["controlled_upper"]
+    assert rows["base"]["controlled_lower"] is None
+    assert "style-controlled" in run(str(styled), "--control", "arena_hard")
+    assert "controlled_win_rate" not in run(str(styled), "--json")
+
+
+def test_each_part_has_its_own_baseline(styled: Path) -> None:
+    """As Arena-Hard v2 has it: no model is in every battle, and each category's board is that of its file alone."""
+    rows = [json.loads(line) for line in styled.read_text().splitlines()]
+    both = [row | {"category": "hard"} for row in rows]
+    both += [row | {"category": "writing", "model_b": "other", "prompt_id": 900} for row in rows[:60]]
+    path = styled.with_name("both.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in both))
+    document = json.loads(run(str(path), "--control", "arena_hard", "--by", "category", "--least", "20", "--json"))
+    hard, writing = document["by"]["boards"]
+    alone = json.loads(run(str(styled), "--control", "arena_hard", "--json"))
+    assert [row["controlled_win_rate"] for row in hard["leaderboard"]] == pytest.approx(
+        [row["controlled_win_rate"] for row in alone["leaderboard"]], abs=1e-6
+    )
+    assert {row["model"] for row in writing["leaderboard"]} == {"m0", "m1", "m2", "other"}
+    assert "style" not in document
+    assert any("rated as judged" in note for note in document["notes"])
+
+
 def styles(battles: Path) -> Path:
     """The battles, each with two texts."""
     rows = [json.loads(line) | {"output_a": "x", "output_b": "y z"} for line in battles.read_text().splitlines()]

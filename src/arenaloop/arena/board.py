@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from arenaloop.ratings.reliability import JudgeFit
 
-__all__ = ["Leaderboard", "Row", "rank_span"]
+__all__ = ["CONTROLLED", "Leaderboard", "Row", "rank_span"]
+
+
+CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
+"""Fields of a row that a controlled fit tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Row:
         battles: how many battles the model fought.
         win_rate: what it scored in them, a fraction (a tie is half a win), by the weights that the ratings use; None
             without battles.
+        controlled_win_rate: what it would have scored by the controlled fit, covariates aside; None without controls.
+        controlled_lower, controlled_upper: its interval, of a board against one baseline; None of others.
         own_failures: how many of its battles it lost by a failure of its own, without a verdict.
         undecided: how many more battles have no outcome.
         worst, best: what the rating would be had the model lost, or won, all of these; None without any.
@@ -56,6 +62,9 @@ class Row:
     rank_lower: int | None = None
     rank_upper: int | None = None
     tier: int | None = None
+    controlled_win_rate: float | None = None
+    controlled_lower: float | None = None
+    controlled_upper: float | None = None
 
     @property
     def undecided_share(self) -> float | None:
@@ -135,6 +144,7 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
+                    **({} if self.coefficients is None else {name: getattr(row, name) for name in CONTROLLED}),
                     **(
                         {}
                         if self.worth is None
@@ -177,7 +187,7 @@ class Leaderboard:
             LookupError, TypeError: it is none.
         """
         columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
-        more = ("own_failures", "undecided", "worst", "best", "estimate")
+        more = ("own_failures", "undecided", "worst", "best", "estimate", *CONTROLLED)
         rows = tuple(
             Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
             for row in document["leaderboard"]
@@ -185,6 +195,16 @@ class Leaderboard:
         fields = ("method", "interval", "level", "cluster", "battles", "ties", "skipped")
         told = {name: document[name] for name in fields}
         return cls(**told, notes=tuple(document["notes"]), rows=rows, tie_rule=document.get("tie_rule", "half"))
+
+    @property
+    def _held_equal(self) -> list[str]:
+        names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]
+        return names + (["style"] if self.style == "style" else [])
+
+    @property
+    def _controlled(self) -> str:
+        """The title of the win rates by a controlled fit."""
+        return "style-controlled" if self.style == "arena_hard" else f"at equal {' and '.join(self._held_equal)}"
 
     @property
     def _lost(self) -> int:
@@ -223,13 +243,16 @@ class Leaderboard:
             "rating": [figure(row.rating, ".0f") for row in self.rows],
             f"{self.level * 100:g} % interval": [span(row.lower, row.upper, ".0f") for row in self.rows],
             "": [],
-            "win rate": ["–" if row.win_rate is None else f"{row.win_rate * 100:.1f} %" for row in self.rows],
+            "win rate": [_percent(row.win_rate) for row in self.rows],
+            self._controlled: [_percent(row.controlled_win_rate) for row in self.rows],
             "battles": [str(row.battles) for row in self.rows],
         }
+        if not any(row.controlled_win_rate is not None for row in self.rows):
+            del columns[self._controlled]
         taken = {name: max(map(len, [name, *cells])) + 2 for name, cells in columns.items()}
         if not ranks or self.worth is None:
             del columns["ranks"], columns["tier"]
-            bar = width - (taken["model"] - 2) - 54
+            bar = width - (taken["model"] - 2) - 54 - taken.get(self._controlled, 0)
         else:
             for name in ("tier", "#", "battles", "win rate"):
                 if sum(taken[name] for name in columns) - taken[""] - 2 > width:
@@ -311,12 +334,15 @@ class Leaderboard:
         counts = f"{counted(self.battles, 'battle')}, {ties}" + (f", {self.skipped:,} skipped" if self.skipped else "")
         how += {"davidson": " with Davidson's ties", "rao_kupper": " with Rao and Kupper's ties"}.get(self.tie_rule, "")
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
-        names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]
-        names += ["style"] if self.style == "style" else []
+        names = self._held_equal
         equal = f" at equal {' and '.join(names)}" if names else ""
         equal += " at the mean style difference, as Arena-Hard's" if self.style == "arena_hard" else ""
         equal += f" with {self.votes:,} votes of {len(self.judges)} fitted judges" if self.judges is not None else ""
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def rank_span(lower: int | None, upper: int | None) -> str:

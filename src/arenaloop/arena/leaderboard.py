@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from arenaloop.arena.board import Leaderboard, Row
+from arenaloop.arena.board import CONTROLLED, Leaderboard, Row
 from arenaloop.arena.worth import Worth, worth_of
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import bradley_terry
@@ -21,9 +21,10 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.bootstrap import Bootstrap, bootstrap
 from arenaloop.ratings.bradley_terry import BradleyTerry, anchor_code
 from arenaloop.ratings.clustering import CLUSTERS, choose_cluster
+from arenaloop.ratings.controlled_rates import expected_rates
 from arenaloop.ratings.elo import battles_to_settle, elo_orders
 from arenaloop.ratings.intervals import Intervals, sandwich
-from arenaloop.ratings.style import fit_style
+from arenaloop.ratings.style import baseline_of, fit_style
 from arenaloop.ratings.style_features import PROCEDURES
 from arenaloop.ratings.sums import BattleSums
 from arenaloop.ratings.tie_rules import TIE_RULES, rated_with_ties
@@ -119,6 +120,7 @@ def leaderboard(
     grouped = "battle" if cluster == "battle" else "prompt"
 
     coefficients = None
+    rates: tuple[Any, Any, Any] | None = None
     origin = None
     estimate = None
     found: Intervals | Bootstrap | None = None
@@ -153,6 +155,9 @@ def leaderboard(
             origin = spread.settled()
             rating = fit.ratings(anchor=anchor, origin=origin)
             lower, upper = spread.bounds(anchor=anchor, level=level, origin=origin)
+            if controls:
+                assert isinstance(table, Battles)
+                rates = _controlled_rates(table, fit, spread, level)
             notes += [*fit.notes, *(chosen.told(note) for note in spread.notes(anchor=anchor, origin=origin))]
             if score == "median" and isinstance(spread, Bootstrap):
                 estimate, rating = rating, spread.medians(anchor=anchor, origin=origin)
@@ -185,7 +190,7 @@ def leaderboard(
         ties=tied,
         skipped=table.skipped,
         notes=tuple(notes),
-        rows=ranked(table, rating, lower, upper, bounds, estimate, worth),
+        rows=ranked(table, rating, lower, upper, bounds, estimate, worth, rates),
         coefficients=coefficients,
         style=next((name for name in controls if name in PROCEDURES), None),
         depends=bounds is not None and bool(bounds.moving),
@@ -294,8 +299,9 @@ def ranked(
     bounds: OutcomeBounds | None,
     estimate: Any,
     worth: Worth | None = None,
+    rates: tuple[Any, Any, Any] | None = None,
 ) -> tuple[Row, ...]:
-    """The rows of a board, best first; arrays have the shape (K,)."""
+    """The rows of a board, best first; arrays have the shape (K,). `rates`: controlled, and their intervals' ends."""
     fought, won = table.per_model()
     own = table.own_failures
     return tuple(
@@ -313,9 +319,29 @@ def ranked(
             best=None if bounds is None else _number(rating[code] + bounds.best[code]),
             estimate=None if estimate is None else _number(estimate[code]),
             **({} if worth is None else worth.row(code)),
+            **({} if rates is None else dict(zip(CONTROLLED, (_number(one[code]) for one in rates), strict=True))),
         )
         for place, code in enumerate(best_first(rating), start=1)
     )
+
+
+def _controlled_rates(table: Battles, fit: BradleyTerry, spread: Intervals | Bootstrap, level: float) -> Any:
+    """Win rates by the controlled fit, and the ends of their intervals where all met one baseline; three of shape (K,).
+
+    There the rate grows with the difference from the baseline, whose interval is known.
+    """
+    rates = expected_rates(table, fit.theta)
+    lower = upper = np.full(len(rates), np.nan)
+    baseline = baseline_of(table)
+    if baseline is not None:
+        ends = spread.bounds(anchor=(table.models[baseline], 0.0), level=level)
+        lower, upper = (np.where(np.arange(len(rates)) == baseline, np.nan, _expected(end)) for end in ends)
+    return rates, lower, upper
+
+
+def _expected(difference: Any) -> Any:
+    """The win rate that a difference of ratings stands for."""
+    return 1.0 / (1.0 + 10.0 ** (-difference / 400.0))
 
 
 def _number(value: float) -> float | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JudgeOption",
+    "LeastOption",
     "OwnFailureOption",
     "PromptsOption",
     "WhereOption",
@@ -31,6 +32,7 @@ __all__ = [
     "parse_own_failure",
     "rank",
     "refuse_where",
+    "refuse_rule",
 ]
 
 
@@ -60,6 +62,14 @@ PromptsOption = Annotated[
         metavar="FILE",
         help="With --by: the prompts that carry TAG, joined by question_id, uid or prompt_id. Default: question.jsonl "
         "beside model_judgment.",
+    ),
+]
+
+
+LeastOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="With --by: how many battles the median model of a part has at least. Default: 30."
     ),
 ]
 
@@ -95,6 +105,7 @@ def rank(
         typer.Option(metavar="TAG", help="Also a board for each value of a column, or of a tag of the prompts."),
     ] = None,
     prompts: PromptsOption = None,
+    least: LeastOption = None,
     judge: JudgeOption = None,
     where: WhereOption = None,
     score: Annotated[
@@ -116,8 +127,9 @@ def rank(
     rule: Annotated[
         str | None,
         typer.Option(
-            metavar="reliability",
-            help="Of a jury: rate its members' votes, weighed by a joint fit. Default: as the run's judge has it.",
+            metavar="reliability|arena_hard",
+            help="Of a jury: rate its members' votes, weighed by a joint fit. Of a run: each seating a game, strong "
+            "labels (A>>B) three. Default: as the run's judge has it.",
         ),
     ] = None,
     own_failure: OwnFailureOption = None,
@@ -154,7 +166,7 @@ def rank(
 
         arenaloop rank runs/shard-*
 
-        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category
+        arenaloop rank data/mt_bench/model_judgment/gpt-4_pair.jsonl --by category --least 15
 
         arenaloop rank data/arena-hard-v2.0/model_judgment --judge gpt-4.1
     """
@@ -174,15 +186,20 @@ def rank(
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
+    from arenaloop.data.weighed_games import read_weighed_run, strong_labels
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
 
     fixed = parse_anchor(anchor)
     plain = not (control or answers or own_failure) and (method, interval, score) == ("bt", "sandwich", "estimate")
-    if rule not in (None, "reliability"):
-        raise ConfigError(f"--rule must be reliability, not {rule!r}: other rules are those that a jury judged by")
+    if rule not in (None, "reliability", "arena_hard"):
+        raise ConfigError(
+            f"--rule must be reliability or arena_hard, not {rule!r}: other rules are those that a jury judged by"
+        )
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
+    if least is not None and by is None:
+        raise ConfigError("--least goes with --by, whose parts it is about")
     if rule == "reliability" and judge:
         raise ConfigError("--rule reliability weighs all judges against each other: it goes without --judge")
     if rule == "reliability" and not plain:
@@ -238,11 +255,11 @@ def rank(
             say(messages, streamed.told, style="dim", fold=True)
             _finish(leaderboard(streamed.battles, **settings), plot, as_json, where=where)
             return
-        if table is not None and rule is not None:
+        if table is not None and rule == "reliability":
             raise ConfigError("--rule reliability reads a run directory or one table, not several files")
         there = opened.enter_context(readable(file, messages))
         refuse_unrated(there, file)
-        if rule == "reliability" or (plain and table is None and rated_jointly(there)):
+        if rule == "reliability" or (plain and rule is None and table is None and rated_jointly(there)):
             from arenaloop.arena.reliability_board import reliability_board
 
             votes = read_judged_votes(there)
@@ -251,6 +268,7 @@ def rank(
         directory = there.parent if there.name == "battles.jsonl" else there
         of_run = table is None and is_run(directory)
         policy = parse_own_failure(own_failure, file, in_run=of_run)
+        refuse_rule(rule, file, in_run=of_run and styles is None)
         if of_run and judge:
             raise ConfigError(
                 f"--judge goes with files of several judges' verdicts; {file} is a run, merged by its rule"
@@ -259,7 +277,10 @@ def rank(
             refuse_where(file)
         if of_run and styles is None:  # which knows more of its battles than their file says
             parted, carried = (by, None) if prompts is None else joined_by(directory, by, prompts)
-            battles = read_run(directory, controls=controls, own_failure=policy, by=parted)
+            read = read_run if rule is None else read_weighed_run
+            battles = read(directory, controls=controls, own_failure=policy, by=parted)
+            if rule is None:
+                battles = replace(battles, notes=(*battles.notes, *strong_labels(directory)))
         else:
             named = there if table is None else [part.path for part in table if part.path is not None]
             parted, carried = joined_by(named, by, prompts)
@@ -277,12 +298,14 @@ def rank(
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
-    board = leaderboard(battles, games=games, **settings)
     slices: Sequence[Slice] = ()
-    if by is not None:
-        from arenaloop.arena.slices import slice_boards
+    if by is None:
+        board = leaderboard(battles, games=games, **settings)
+    else:
+        from arenaloop.arena.slices import THIN, board_of_all, slice_boards
 
-        slices = slice_boards(battles, **settings)
+        board = board_of_all(battles, games=games, **settings)
+        slices = slice_boards(battles, least=THIN if least is None else least, **settings)
     _finish(board, plot, as_json, by, slices, means, where=where)
 
 
@@ -342,7 +365,8 @@ def _print_slices(console: Console, by: str, slices: Sequence[Slice]) -> None:
         some = left_out if len(left_out) <= _LEFT_OUT + 1 else left_out[:_LEFT_OUT]
         told = [f"{'none' if p.value is None else p.value} ({p.battles:,} battles: {p.reason})" for p in some]
         more = f"; and of {len(left_out) - len(some):,} more (--json names all)" if len(some) < len(left_out) else ""
-        say(console, f"no board of {by} {'; '.join(told)}{more}", fold=True)
+        fewer = "; --least N takes fewer" if any("fewer than" in part.reason for part in left_out) else ""
+        say(console, f"no board of {by} {'; '.join(told)}{more}{fewer}", fold=True)
 
 
 def _print(console: Console, board: Leaderboard) -> None:
@@ -403,6 +427,16 @@ def parse_own_failure(text: str | None, file: Path, *, in_run: bool) -> OwnFailu
     if text is not None and not in_run:
         raise ConfigError(f"--own-failure goes with a run directory; {file} does not tell whose failures there are")
     return cast("OwnFailure | None", text)
+
+
+def refuse_rule(rule: str | None, file: Path, *, in_run: bool) -> None:
+    """Refuse ``arena_hard`` of what is no run: the files of games have their labels' weights anyway.
+
+    Raises:
+        ConfigError: as told.
+    """
+    if rule == "arena_hard" and not in_run:
+        raise ConfigError(f"--rule arena_hard goes with a run directory; {file}, read as a table, weighs what it says")
 
 
 def parse_anchor(text: str | None) -> tuple[str, float] | None:

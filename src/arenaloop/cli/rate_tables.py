@@ -41,7 +41,7 @@ def rate_rows(rows: Sequence[WinRate], bounds: Mapping[str, RateBounds]) -> list
 
 def slice_document(part: RateSlice) -> dict[str, Any]:
     """A part as JSON has it: its rates, or why there are none."""
-    told: dict[str, Any] = {"value": part.value, "annotations": part.count}
+    told: dict[str, Any] = {"value": part.value, "annotations": part.count, "median_annotations": part.median}
     if part.annotations is None or not part.rates:
         return told | {"reason": part.reason}
     return told | {"leaderboard": rate_rows(part.rates, rate_bounds(part.annotations, part.rates))}
@@ -105,4 +105,5 @@ def show_rate_slices(console: Console, by: str, slices: Sequence[RateSlice], con
         console.print()
         told = [f"{part.value} ({part.count:,} rows: {part.reason})" for part in thin[:_NAMED]]
         more = f"; and of {len(thin) - _NAMED:,} more (--json names all)" if len(thin) > _NAMED else ""
-        say(console, f"no rates of {by} {'; '.join(told)}{more}", fold=True)
+        fewer = "; --least N takes fewer" if any(part.median is not None for part in thin) else ""
+        say(console, f"no rates of {by} {'; '.join(told)}{more}{fewer}", fold=True)

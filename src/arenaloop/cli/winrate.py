@@ -14,10 +14,12 @@ import typer
 
 from arenaloop.cli.rank import (
     JudgeOption,
+    LeastOption,
     OwnFailureOption,
     PromptsOption,
     WhereOption,
     parse_own_failure,
+    refuse_rule,
     refuse_where,
 )
 from arenaloop.errors import ConfigError, InputError
@@ -50,8 +52,15 @@ def winrate(
         typer.Option(metavar="TAG", help="Also rates for each value of a column, or of a tag of the prompts."),
     ] = None,
     prompts: PromptsOption = None,
+    least: LeastOption = None,
     judge: JudgeOption = None,
     where: WhereOption = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="arena_hard", help="Of a run: each seating a game, strong labels (A>>B) three. Default: as merged."
+        ),
+    ] = None,
     own_failure: OwnFailureOption = None,
     stream: Annotated[
         bool,
@@ -81,7 +90,7 @@ def winrate(
     """
     from rich.console import Console
 
-    from arenaloop.arena.slices import rate_slices
+    from arenaloop.arena.slices import THIN, rate_slices
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
@@ -90,6 +99,7 @@ def winrate(
     from arenaloop.data.probabilities import gives_probabilities
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
+    from arenaloop.data.weighed_games import WeighedGames, strong_labels
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
     from arenaloop.terminal import say
@@ -102,10 +112,15 @@ def winrate(
     if not math.isfinite(penalty):
         raise ConfigError(f"--penalty must be a finite number, not {penalty}")
     if control not in (None, "length"):
-        raise ConfigError(f"--control must be length, not {control!r}")
+        style = ": rank --control style tells win rates at equal style" if control in ("style", "arena_hard") else ""
+        raise ConfigError(f"--control must be length, not {control!r}{style}")
+    if rule not in (None, "arena_hard"):
+        raise ConfigError(f"--rule must be arena_hard, not {rule!r}")
     if prompts is not None and by is None:
         raise ConfigError("--prompts goes with --by, whose values its prompts carry")
     rows_that = parse_where(where or ())
+    if least is not None and by is None:
+        raise ConfigError("--least goes with --by, whose parts it is about")
     messages = Console(stderr=True)
     needs = next(
         (
@@ -116,6 +131,7 @@ def winrate(
                 ("--own-failure", own_failure),
                 ("--by", by),
                 ("--judge", judge),
+                ("--rule", rule),
             )
             if given
         ),
@@ -134,21 +150,23 @@ def winrate(
         refuse_unrated(there, file)
         in_run = is_run(there)
         policy = parse_own_failure(own_failure, file, in_run=in_run)
+        refuse_rule(rule, file, in_run=in_run)
         if in_run:
             if rows_that is not None:
                 refuse_where(file)
             failures = read_failures(there, policy)
             if judge:
                 raise ConfigError(f"--judge goes with files of several judges' verdicts; {file} is a run's")
-            soft = gives_probabilities(there)
-            numbered = enumerate(rows_with_lengths(there, failures, shares=soft), start=1)
+            soft = rule is None and gives_probabilities(there)
+            games = None if rule is None else WeighedGames(there, failures)
+            numbered = enumerate(games or rows_with_lengths(there, failures, shares=soft), start=1)
             tags = run_slices(there, by) if prompts is None else joined_by(there, by, prompts)[0]
             value = tags.get if isinstance(tags, Mapping) else lambda _: None
             annotations = read_annotations(there / "battles.jsonl", baseline, numbered, by=tags)
             annotations = annotations.with_undecided(
                 [(a, b) for _, a, b in failures.undecided], [value(prompt) for prompt, _, _ in failures.undecided]
             )
-            notes = (_SOFT,) * soft
+            notes = (_SOFT,) * soft + (tuple(strong_labels(there)) if games is None else (games.note,))
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
             tags, carried = joined_by(file, by, prompts)
@@ -175,7 +193,7 @@ def winrate(
 
     try:
         rows = rated(annotations)
-        slices = [] if by is None else rate_slices(annotations, rated)
+        slices = [] if by is None else rate_slices(annotations, rated, THIN if least is None else least)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
     _finish(annotations, rows, control, level, as_json, by, slices, where=where)

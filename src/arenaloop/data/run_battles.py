@@ -30,6 +30,7 @@ from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = [
     "Failures",
+    "OwnFailure",
     "arena_of",
     "at_odds",
     "is_run",
@@ -38,6 +39,7 @@ __all__ = [
     "read_run",
     "rows_with_lengths",
     "run_slices",
+    "with_undecided",
 ]
 
 OwnFailure = Literal["loss", "drop"]
@@ -167,6 +169,23 @@ def read_run(
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls, by=tags)
+    return with_undecided(battles, failures, tags, directory)
+
+
+def with_undecided(
+    battles: Battles,
+    failures: Failures,
+    tags: str | Mapping[str, str] | None,
+    directory: Path,
+    *,
+    notes: Sequence[str] = (),
+) -> Battles:
+    """The battles of a run directory with what was decided by no verdict, and what there is to say of the directory.
+
+    Args:
+        battles: those that count. failures: what `read_failures` found. tags: what they are sliced by.
+        directory: of the run. notes: what else is to be said of them, first.
+    """
     value = tags.get if isinstance(tags, Mapping) else lambda _: None
     battles = battles.with_failures(
         ((a, b) for _, a, b in failures.undecided),
@@ -174,7 +193,7 @@ def read_run(
         tags=[value(prompt) for prompt, _, _ in failures.undecided],
         failed=[(model, value(prompt)) for prompt, model in failures.lost_on],
     )
-    return replace(battles, notes=(*battles.notes, *at_odds(directory), *not_through(directory)))
+    return replace(battles, notes=(*battles.notes, *notes, *at_odds(directory), *not_through(directory)))
 
 
 def run_slices(directory: Path, by: str | None) -> str | Mapping[str, str] | None:

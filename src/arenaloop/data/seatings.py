@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from arenaloop.config import read_yaml
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.judges.jury import JuryRule, merge_members
 from arenaloop.judges.written_labels import written_label
-from arenaloop.types import Outcome, Ruling
+from arenaloop.types import Outcome, Ruling, Winner
 
 __all__ = ["Deciding", "Seating", "deciding", "halves", "seated"]
 
@@ -79,17 +79,30 @@ def deciding(directory: Path) -> Deciding:
     return Deciding(cast("JuryRule", rule), len(jury), told)
 
 
-def halves(keys: Sequence[str], told: Sequence[Ruling], hashes: tuple[str | None, str | None]) -> list[list[str]]:
+def halves(
+    row: Mapping[str, Any], told: Sequence[Ruling], hashes: tuple[str, str] | tuple[None, None]
+) -> tuple[list[str], list[str]]:
     """The keys of the calls that seat `model_a` first, and of those that seat `model_b` first.
 
     Args:
-        keys: behind a battle. told: what they decided. hashes: of what `model_a` and `model_b` said.
+        row: the battle. told: what its calls decided. hashes: of what `model_a` and `model_b` said.
     """
-    firsts = {ruling.key: ruling.first_hash for ruling in told}
-    if hashes[0] == hashes[1]:  # equal texts: one call serves both seats
+    keys = [str(key) for key in row.get("verdicts") or ()]
+    if hashes[0] == hashes[1] and len(set(keys)) < len(keys):  # equal texts: one call serves both seats
         half = len(keys) // 2
-        return [list(keys[:half]), list(keys[half:])]
-    return [[key for key in dict.fromkeys(keys) if firsts.get(key) == text_hash] for text_hash in hashes]
+        return keys[:half], keys[half:]
+    if hashes[0] == hashes[1]:  # and each of them is a battle of its own
+        turned = any(
+            one.outcome in (Outcome.A, Outcome.B) and row.get("winner") == _SECOND[one.outcome] for one in told
+        )
+        return ([], keys) if turned else (keys, [])
+    firsts = {ruling.key: ruling.first_hash for ruling in told}
+    first, second = ([key for key in dict.fromkeys(keys) if firsts.get(key) == one] for one in hashes)
+    return first, second
+
+
+_SECOND = {Outcome.A: Winner.MODEL_B.value, Outcome.B: Winner.MODEL_A.value}
+"""Who won by a verdict, if `model_b` sat first."""
 
 
 def seated(

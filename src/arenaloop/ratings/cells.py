@@ -23,6 +23,7 @@ from arenaloop.ratings.style_features import PROCEDURES, style_differences
 __all__ = [
     "FAILED",
     "SHOWN",
+    "STRONG_WEIGHT",
     "UNKNOWN_SHARE",
     "LeftOut",
     "Outcomes",
@@ -201,7 +202,7 @@ def read_scores(values: Cells, *, column: str = "score_a", place: Place | None =
 
 
 _LABEL = re.compile(r"([ab])(<<|>>|<|>|=)([ab])")
-_STRONG = 3.0
+STRONG_WEIGHT = 3.0
 """What ``A>>B`` weighs beside ``A>B``, as in Arena-Hard's own fit."""
 
 
@@ -221,7 +222,7 @@ def read_games(
         if label and label[1] != label[3]:
             sign = label[2]
             score[row] = 0.5 if sign == "=" else float((label[1] == "a") == (">" in sign))
-            weight[row] = _STRONG if len(sign) == 2 else 1.0
+            weight[row] = STRONG_WEIGHT if len(sign) == 2 else 1.0
         elif is_missing(value):
             empty += 1
         else:

@@ -10,7 +10,7 @@ from arenaloop.ratings.arrays import FloatArray, sigmoid, tally
 from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.style import fit_style
 
-__all__ = ["controlled_rates"]
+__all__ = ["controlled_rates", "expected_rates"]
 
 
 def controlled_rates(battles: Battles, controls: Sequence[str]) -> FloatArray | None:
@@ -29,9 +29,20 @@ def controlled_rates(battles: Battles, controls: Sequence[str]) -> FloatArray | 
         return None
     if not any(effect.value for effect in found.coefficients.values()):
         return None
+    return expected_rates(battles, found.fit.theta)
+
+
+def expected_rates(battles: Battles, theta: FloatArray) -> FloatArray:
+    """What a fit expects each model to win of its battles by strength alone, shape (K,); NaN for one that met nobody.
+
+    Against one baseline that is sigma(theta_model - theta_baseline), Arena-Hard's style-controlled score.
+
+    Args:
+        theta: strengths in nats, shape (K,), the covariates' share not among them.
+    """
     size = len(battles.models)
     mass = np.ones(len(battles)) if battles.mass is None else battles.mass
-    expected = mass * sigmoid(found.fit.theta[battles.a] - found.fit.theta[battles.b])
+    expected = mass * sigmoid(theta[battles.a] - theta[battles.b])
     total = tally(battles.a, size, mass) + tally(battles.b, size, mass)
     won = tally(battles.a, size, expected) + tally(battles.b, size, mass - expected)
     return np.where(total > 0, won / np.where(total > 0, total, 1.0), np.nan)

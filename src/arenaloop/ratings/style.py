@@ -23,7 +23,7 @@ from arenaloop.ratings.battles import Battles
 from arenaloop.ratings.covariates import Coefficient, Controlled, fit_controlled
 from arenaloop.ratings.style_features import FEATURES, feature_names
 
-__all__ = ["against_baseline", "fit_style"]
+__all__ = ["against_baseline", "baseline_of", "fit_style"]
 
 
 def fit_style(
@@ -66,14 +66,12 @@ def against_baseline(battles: Battles) -> tuple[Battles, dict[str, float]]:
     Raises:
         ValueError: no model is in every battle.
     """
-    size = len(battles.models)
-    fought = np.bincount(battles.a, minlength=size) + np.bincount(battles.b, minlength=size)
-    everywhere = np.flatnonzero(fought == len(battles))
-    if not len(everywhere):
+    baseline = baseline_of(battles)
+    if baseline is None:
         raise ValueError(
             "arena_hard compares models with one baseline, and no model is in every battle: control style compares any"
         )
-    turn = battles.a == everywhere[-1]
+    turn = battles.a == baseline
     sign = np.where(turn, -1.0, 1.0)
     known = np.logical_and.reduce([np.isfinite(battles.covariates[name]) for name in FEATURES])
     weight = np.where(known, 1.0 if battles.weight is None else battles.weight, 0.0)
@@ -88,6 +86,14 @@ def against_baseline(battles: Battles) -> tuple[Battles, dict[str, float]]:
     a, b = np.where(turn, battles.b, battles.a), np.where(turn, battles.a, battles.b)
     score = np.where(turn, 1.0 - battles.score_a, battles.score_a)
     return replace(battles, a=a, b=b, score_a=score, covariates=covariates), spread
+
+
+def baseline_of(battles: Battles) -> int | None:
+    """The code of the model that is in every battle, of two models the last; None without one."""
+    size = len(battles.models)
+    fought = np.bincount(battles.a, minlength=size) + np.bincount(battles.b, minlength=size)
+    everywhere = np.flatnonzero(fought == len(battles))
+    return int(everywhere[-1]) if len(everywhere) and len(battles) else None
 
 
 def _rescaled(effect: Coefficient, scale: float | None) -> Coefficient:

@@ -133,7 +133,7 @@ def _met(
             if text_hash is not None and text_hash not in texts:
                 texts[text_hash] = store.texts(text_hash)
         both = [None if text_hash is None else texts[text_hash] for text_hash in hashes]
-        first, second = halves(own, told, hashes)
+        first, second = halves(row, told, hashes)
         yield (
             place,
             Met(
