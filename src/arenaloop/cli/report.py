@@ -14,7 +14,7 @@ __all__ = ["report"]
 
 def report(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE", help="A run directory, a training's, or a file of battles.")
+        Path, typer.Argument(metavar="DIR|FILE", help="A run directory, a training's, or battles as rank reads them.")
     ],
     out: Annotated[
         Path | None,
@@ -22,7 +22,7 @@ def report(
             "--out",
             "-o",
             metavar="FILE",
-            help="Where. Default: DIR/report.html; NAME.report.html beside a file.",
+            help="Where. Default: DIR/report.html; NAME.report.html beside other tools' files.",
             show_default=False,
         ),
     ] = None,

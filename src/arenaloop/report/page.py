@@ -44,7 +44,7 @@ from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
-from arenaloop.table_files import is_pattern
+from arenaloop.table_files import is_pattern, table_files
 
 __all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
 
@@ -60,6 +60,7 @@ _ROWS = 200
 _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
+_OF_A_RUN = ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json", "earlier", "rejudged")
 
 
 def write_report(directory: Path, out: Path | None = None, *, where: Where | None = None) -> Path:
@@ -100,8 +101,15 @@ def write_report(directory: Path, out: Path | None = None, *, where: Where | Non
 
 
 def is_battle_file(path: Path) -> bool:
-    """Whether a path names battles alone: a file, or a pattern of files."""
-    return path.is_file() or (not path.exists() and is_pattern(path))
+    """Whether a path names battles alone: a file, a pattern of files, or a directory of tables that is no run's."""
+    if not path.is_dir():
+        return path.is_file() or (not path.exists() and is_pattern(path))
+    if is_training(path) or any((path / name).exists() for name in _OF_A_RUN):
+        return False
+    try:
+        return any(True for _ in table_files(path))
+    except InputError:
+        return False
 
 
 def bare_stem(path: Path) -> str:
