@@ -302,3 +302,23 @@ def test_files_that_do_not_go_together_are_user_errors(battles: Path, tmp_path: 
     ):
         with pytest.raises(error, match=message):
             run(*arguments)
+
+
+def test_rows_are_chosen_by_their_columns(battles: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) | {"tag": {"odd": n % 2 == 1}} for n, line in enumerate(battles.open())]
+    battles.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("".join(json.dumps(row) + "\n" for row in rows[1::2]))
+    chosen = json.loads(run(str(battles), "--where", "tag.odd=true", "--json"))
+    assert chosen["where"] == ["tag.odd=true"]
+    assert chosen["notes"][0] == "--where tag.odd=true: 200 of 400 rows"
+    alone = json.loads(run(str(odd), "--json"))
+    assert chosen["leaderboard"] == alone["leaderboard"]
+    streamed = json.loads(run(str(battles), "--where", "tag.odd=true", "--stream", "--json"))
+    ratings = [[row["rating"] for row in board["leaderboard"]] for board in (streamed, alone)]
+    assert ratings[0] == pytest.approx(ratings[1])
+    (tmp_path / "leaderboard.json").write_text("{}")  # now it is a run's
+    for given in ([str(battles), "--rule", "reliability"], [str(battles)], [str(tmp_path)]):
+        refused = CliRunner().invoke(app, [*given, "--where", "tag.odd=true"])
+        assert isinstance(refused.exception, ConfigError)
+        assert "--where" in str(refused.exception)

@@ -13,6 +13,7 @@ import pytest
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.arena.matchmaking import Schedule
 from arenaloop.arena.plan import BattlePlan
+from arenaloop.arena.reliability_board import reliability_board
 from arenaloop.arena.tournament import run_tournament
 from arenaloop.calls.answers import Contestant
 from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes, votes_of_run
@@ -124,6 +125,24 @@ def test_a_table_with_judges(tmp_path: Path) -> None:
     assert votes.judge.tolist() == [0, 1, 0, 1]
     assert votes.battles.skipped == 1
     assert any("1 of 5 votes without a judge's name" in note for note in votes.battles.notes)
+
+
+def test_a_directory_of_judgments_by_several_judges(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for judge in ("gpt", "gemini"):
+        (tmp_path / judge).mkdir()
+        rows = [
+            {"uid": f"u{n}", "model": model, "baseline": "base", "judge": judge,
+             "games": [{"score": ["A>B", "B>A"][int((rng.random() < share) ^ turned)]} for turned in (False, True)]}
+            for n in range(40) for model, share in (("good", 0.8), ("bad", 0.3))
+        ]  # fmt: skip
+        (tmp_path / judge / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    votes = read_judged_votes(tmp_path)
+    assert votes.judges == ("gemini", "gpt")
+    assert np.bincount(votes.judge).tolist() == [160, 160]
+    board = reliability_board(votes, None)
+    assert [row.model for row in board.rows] == ["good", "base", "bad"]
+    assert board.votes == 320
 
 
 def test_what_holds_no_several_judges_is_refused(tmp_path: Path) -> None:

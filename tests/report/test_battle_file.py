@@ -10,6 +10,7 @@ from parsed_page import EVERYTHING, Page, assert_only_ours
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.data.formats import read_battles
+from arenaloop.data.formats.where import parse_where
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.jsonl import write_jsonl
 from arenaloop.report import write_report
@@ -60,6 +61,35 @@ def test_a_table_without_texts_is_listed_too(tmp_path: Path) -> None:
     assert "The file holds no texts of theirs." in page.text
     assert data["index"]["rows"]["w"] == [2, 2, 2, 1]
     assert data["index"]["rows"]["x"] == [0.0, 0.0, 0.0, 0.5]
+
+
+def test_rows_are_chosen_by_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    write_jsonl(path, [vote(i, ["model_a", "model_b"][i % 2]) | {"anony": i % 3 > 0} for i in range(60)])
+    page = Page(write_report(path, where=parse_where(["anony=true"])).read_text(encoding="utf-8"))
+    text = " ".join(page.text.split())
+    assert "40 battles in the order of the file" in text
+    assert "--where anony=true: 40 of 60 rows" in text
+
+
+def test_a_directory_of_judgments_is_reported_beside_it(tmp_path: Path) -> None:
+    for judge in ("gpt", "gemini"):
+        (tmp_path / "judged" / judge).mkdir(parents=True)
+        rows = [
+            {
+                "uid": f"u{n}",
+                "model": "m",
+                "baseline": "b",
+                "judge": judge,
+                "games": [{"score": "A>B"}, {"score": "A>B"}],
+            }
+            for n in range(10)
+        ]
+        write_jsonl(tmp_path / "judged" / judge / "judgments.jsonl", rows)
+    page, data = shown(tmp_path / "judged")
+    assert (tmp_path / "judged.report.html").is_file()
+    assert "40 battles in the order of the file" in " ".join(page.text.split())
+    assert sorted(data["index"]["tags"]) == ["judge: gemini", "judge: gpt"]
 
 
 def test_what_is_no_file_of_battles_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "OwnFailureOption",
     "PromptsOption",
     "WhereOption",
+    "alone",
     "parse_anchor",
     "parse_controls",
     "parse_own_failure",
@@ -266,7 +267,7 @@ def rank(
             _finish(reliability_board(votes, votes.merged, cluster=cluster, anchor=fixed, level=level), plot, as_json)
             return
         directory = there.parent if there.name == "battles.jsonl" else there
-        of_run = table is None and is_run(directory)
+        of_run = table is None and is_run(directory) and (rows_that is None or not alone(there))
         policy = parse_own_failure(own_failure, file, in_run=of_run)
         refuse_rule(rule, file, in_run=of_run and styles is None)
         if of_run and judge:
@@ -405,6 +406,11 @@ def _print_effects(console: Console, board: Leaderboard) -> None:
         ends = "frozen" if effect.frozen else known
         text = f"{name}: {effect.value:+.3f} nats per standard deviation ({effect.scale:.4g}) of its difference, {ends}"
         say(console, text, fold=True)
+
+
+def alone(file: Path) -> bool:
+    """Whether a file of battles lies by itself, or in a folder that is no run's but for its name."""
+    return file.is_file() and not any((file.parent / name).exists() for name in ("arena.db", "leaderboard.json"))
 
 
 def refuse_where(file: Path) -> NoReturn:

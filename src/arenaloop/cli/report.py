@@ -26,7 +26,7 @@ def report(
             "--out",
             "-o",
             metavar="FILE",
-            help="Where. Default: DIR/report.html; NAME.report.html beside a file.",
+            help="Where. Default: DIR/report.html; NAME.report.html beside other tools' files.",
             show_default=False,
         ),
     ] = None,

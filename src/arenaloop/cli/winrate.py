@@ -18,6 +18,7 @@ from arenaloop.cli.rank import (
     OwnFailureOption,
     PromptsOption,
     WhereOption,
+    alone,
     parse_own_failure,
     refuse_rule,
     refuse_where,
@@ -148,7 +149,7 @@ def winrate(
         return
     with readable(file, messages) as there:
         refuse_unrated(there, file)
-        in_run = is_run(there)
+        in_run = is_run(there) and (rows_that is None or not alone(there))
         policy = parse_own_failure(own_failure, file, in_run=in_run)
         refuse_rule(rule, file, in_run=in_run)
         if in_run:

@@ -64,7 +64,7 @@ class JudgedVotes:
 
 
 def read_judged_votes(path: Path) -> JudgedVotes:
-    """The votes behind a run directory's battles, or of a table with a column `judge`.
+    """The votes behind a run directory's battles, of a table with a column `judge`, or of other tools' judgments.
 
     Raises:
         ConfigError: there are no several judges here. InputError: what cannot be read.
@@ -76,8 +76,6 @@ def read_judged_votes(path: Path) -> JudgedVotes:
         votes = replace(votes, merged=read_run(directory))
     else:
         file = directory / "battles.jsonl" if is_run(directory) else path
-        if file.is_dir():
-            raise ConfigError(f"{path}: rule reliability reads a run directory or one table with a column judge")
         table = table_rows(file)
         first = list(islice(table, 1))
         if first and is_own(first[0][1]):

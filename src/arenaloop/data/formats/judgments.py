@@ -224,7 +224,7 @@ def battle_columns(
     """The columns that ratings and win rates read; arguments and errors are those of `battles_from_rows`.
 
     Args:
-        judged: whether plain battles keep the column `judge`.
+        judged: whether battles keep who judged them.
         baseline, answered: of Arena-Hard's rows that name none, see `completed`. scores: as there.
     """
     told_first: list[str] = []
@@ -298,6 +298,8 @@ def _battle_columns(
         amounts = {name: row.get(name) for name in columns.counting()}
         for battle in battles:
             told = battle | amounts if amounts else battle
+            if judged and kind.judged:  # a plain battle carries its own
+                told = told | {"judge": judge_of(row)}
             if styled:
                 told |= style_cells(told) if answers is None else joined_style(told, answers)
             if voter is not None:

@@ -308,8 +308,9 @@ class _Reading:
             prompt, voter = (None if c is None else c[named] for c in (prompt, voter))
         self.intake.add(len(self.models), a, b, score, weight=weight, prompt=prompt, voter=voter)
 
-    def _place(self, part: Part, at: int, row: int) -> str:
-        return f"row {at + 1 + (row if self.taken is None else int(self.taken[row]))} of {part.name}"
+    def _number(self, at: int, row: int) -> int:
+        """Of a row of the block at hand its number in the part, from 1."""
+        return at + 1 + (row if self.taken is None else int(self.taken[row]))
 
     def _models(self, column: pl.Series) -> IntArray:
         codes = self.names.of(column)
@@ -324,7 +325,7 @@ class _Reading:
         for word in self.words.texts[len(self.word_score) :]:
             first = int(np.argmax(codes == len(self.word_score)))
             self.word_score = np.append(self.word_score, WINNER_SCORES.get(word, np.nan))
-            self.word_place.append(self._place(part, at, first))
+            self.word_place.append(f"row {self._number(at, first)} of {part.name}")
         self.word_count = np.pad(self.word_count, (0, len(self.word_score) - len(self.word_count)))
         self.word_count += np.bincount(codes[codes >= 0], minlength=len(self.word_score))
         self.empty += int(np.count_nonzero(codes < 0))
@@ -334,7 +335,7 @@ class _Reading:
         score, empty = _numbers(frame["score_a"])
         odd = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)) & ~empty)
         for row in odd.tolist():
-            self.unknown.add(shown(frame["score_a"][row]), self._place(part, at, row))
+            self.unknown.add(shown(frame["score_a"][row]), f"row {self._number(at, row)} of {part.name}")
         self.empty += int(empty.sum())
         score[odd] = np.nan
         return score
@@ -344,7 +345,7 @@ class _Reading:
         bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
         if len(bad):
             cell = shown(frame["weight"][int(bad[0])])
-            place = self._place(part, at, int(bad[0]))
+            place = f"{part.name}, row {self._number(at, int(bad[0]))}"
             raise InputError(f"{place}: column weight: {cell}, where weights are finite and not negative")
         self.weighs = self.weighs or bool(weight.any())
         return weight

@@ -169,6 +169,7 @@ class Chosen:
 
     def columns(self, found: Sequence[str]) -> list[str]:
         """Those of a table's columns that are looked at."""
+        self._columns.update(dict.fromkeys(found))
         paths = [*(self.where.paths if self.where is not None else ()), _ANONYMOUS, _SAMPLED]
         heads = {path[: dot.start()] for path in paths for dot in re.finditer(r"\.|$", path)}
         return [name for name in found if name in heads]
@@ -180,7 +181,6 @@ class Chosen:
             InputError: a condition is about objects.
         """
         self.of += frame.height
-        self._columns.update(dict.fromkeys(frame.columns))
         kept = None
         for path in self.where.paths if self.where is not None else ():
             allowed = self._by_value(frame, path, note=True)
@@ -206,7 +206,7 @@ class Chosen:
         counts = column.alias("cell").value_counts(name="rows")
         told = [self._tells(cell, rest, path, times, note) for cell, times in counts.iter_rows()]
         allowed = [cell for (cell, _), fine in zip(counts.iter_rows(), told, strict=True) if fine]
-        fine = column.is_in(pl.Series(allowed, dtype=column.dtype).drop_nulls()).fill_null(value=False)
+        fine = column.is_in([cell for cell in allowed if cell is not None]).fill_null(value=False)
         return (fine | column.is_null() if None in allowed else fine).to_numpy()
 
     def _tells(self, cell: object, rest: str, path: str, rows: int, note: bool) -> bool:
