@@ -158,6 +158,7 @@ def rank(
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
+    from arenaloop.data.weighted_rates import weighted_win_rates
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
 
@@ -247,7 +248,8 @@ def rank(
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
-    board = leaderboard(battles, games=games, **settings)
+        weighted = weighted_win_rates(directory, policy) if of_run else {}
+    board = leaderboard(battles, games=games, **settings).with_probabilities(weighted)
     slices: Sequence[Slice] = ()
     if by is not None:
         from arenaloop.arena.slices import slice_boards

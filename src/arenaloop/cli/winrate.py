@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["winrate"]
 
+_STREAMED = "winners are counted, as streaming does; read in memory, these battles count by their probabilities"
 _SOFT = "rates are means of the judge's probabilities (its verdict is logprob); ratings count winners"
 
 
@@ -78,11 +79,12 @@ def winrate(
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
     from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
-    from arenaloop.data.probabilities import gives_probabilities
+    from arenaloop.data.probabilities import by_share, gives_probabilities, of_files
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
+    from arenaloop.tables import table_rows
     from arenaloop.terminal import say
     from arenaloop.types import Prompt
 
@@ -118,6 +120,8 @@ def winrate(
             annotations, rows = streamed_win_rates(streamed.battles, baseline, level=level)
         except ValueError as error:
             raise InputError(f"{file}: {error}") from None
+        if all(part.path is not None for part in parts) and of_files(file, guess=False)[0]:
+            annotations = replace(annotations, notes=(*annotations.notes, _STREAMED))
         _finish(annotations, rows, control, level, as_json)
         return
     with readable(file, messages) as there:
@@ -140,7 +144,11 @@ def winrate(
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
             tags, carried = joined_by(file, by, prompts)
-            annotations = read_annotations(file, baseline, by=tags, judges=judge or ())
+            soft, doubt = of_files(file)
+            shares = by_share(table_rows(file)) if soft else None
+            annotations = read_annotations(file, baseline, shares, by=tags, judges=judge or ())
+            notes = (*(_SOFT,) * soft, *(() if doubt is None else (doubt,)))
+            annotations = replace(annotations, notes=(*notes, *annotations.notes))
             refuse_unmatched(tags, annotations.tags, carried, file)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and in_run:  # whose prompts are told by their ids

@@ -17,7 +17,7 @@ from arenaloop.terminal import figure, plain, span
 __all__ = ["as_csv", "as_markdown", "read_document"]
 
 _COLUMNS = ("rank", "model", "rating", "lower", "upper", "win_rate", "battles")
-_MORE = ("estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
+_MORE = ("weighted_win_rate", "estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
 
 
 def read_document(source: Path) -> dict[str, Any]:
@@ -82,23 +82,26 @@ def as_markdown(document: dict[str, Any]) -> str:
     """The board as `rank` shows it, and its notes."""
     rows = document["leaderboard"]
     level = document.get("level") or 0.95
-    lines = [
-        f"| # | model | rating | {level * 100:g} % interval | win rate | battles |",
-        "|--:|:--|--:|--:|--:|--:|",
-    ]
+    weighted = any(row.get("weighted_win_rate") is not None for row in rows)
+    titles = ["#", "model", "rating", f"{level * 100:g} % interval", "win rate", *["weighted"] * weighted, "battles"]
+    lines = [f"| {' | '.join(titles)} |", f"|--:|:--|{'--:|' * (len(titles) - 2)}"]
     for row in rows:
-        share = row["win_rate"]
         cells = [
             str(row["rank"]),
             _escaped(str(row["model"])),
             figure(row["rating"], ".0f"),
             span(row["lower"], row["upper"], ".0f"),
-            "–" if share is None else f"{share * 100:.1f} %",
+            _percent(row["win_rate"]),
+            *([_percent(row.get("weighted_win_rate"))] if weighted else []),
             str(row["battles"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"* {_escaped(str(note))}" for note in document.get("notes") or [])]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def _escaped(text: str) -> str:
