@@ -200,3 +200,31 @@ def test_rates_by_part_one_note_for_each_flag_and_what_weighs(tmp_path: Path) ->
     alone = tmp_path / "alone.jsonl"
     alone.write_text("".join(json.dumps(row) + "\n" for row in rows if row["category"] == "many"))
     assert many["leaderboard"] == json.loads(run(str(alone), "--baseline", "base", "--json", code=0))["leaderboard"]
+
+
+def test_how_far_two_models_are_apart_in_one_file_and_in_two(annotations: Path, tmp_path: Path) -> None:
+    document = json.loads(run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--json"))
+    rows = json.loads(annotations.read_text())
+    scored = {m: {r["instruction"]: r["preference"] for r in rows if r["generator_2"] == m} for m in ("m5", "m0")}
+    both = [k for k, y in scored["m5"].items() if None not in (y, scored["m0"][k])]
+    apart = np.array([scored["m5"][k] - scored["m0"][k] for k in both])
+    found = document["difference"]
+    assert found["models"] == ["m5", "m0"]
+    assert (found["prompts"], found["left_out"]) == (len(both), 60 - len(both))
+    assert found["win_rate"] == pytest.approx(100 * apart.mean())
+    assert found["standard_error"] == pytest.approx(100 * apart.std(ddof=1) / np.sqrt(len(both)))
+    table = run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--control", "length")
+    assert re.search(rf"m5 less m0 +points.*\n *win rate +\+{found['win_rate']:.2f}", table)
+    assert "LC win rate" in table
+    assert f"paired over {len(both)} prompts; {60 - len(both)} prompts without an outcome of both left out" in table
+    for name, models in (("first", ("m5", "m1")), ("second", ("m0", "m2"))):
+        (tmp_path / f"{name}.json").write_text(json.dumps([r for r in rows if r["generator_2"] in models]))
+    two = [str(tmp_path / name) for name in ("first.json", "second.json")]
+    again = json.loads(run(*two, "--baseline", "base", "--difference", "m5", "m0", "--json", code=0))
+    assert again["difference"] == found
+    assert len(again["leaderboard"]) == 4
+    for more, why in ((("m5", "m9"), "no model 'm9'"), (("m5", "base"), "'base' is the baseline")):
+        with pytest.raises(InputError, match=why):
+            run(str(annotations), "--baseline", "base", "--difference", *more)
+    with pytest.raises(ConfigError, match="--difference needs all battles in memory"):
+        run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--stream")

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from arenaloop.arena.slices import RateSlice
+    from arenaloop.ratings.rate_difference import RateDifference
     from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["winrate"]
@@ -26,15 +27,20 @@ _SOFT = "rates are means of the judge's probabilities (its verdict is logprob); 
 
 
 def winrate(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE",
-            help="AlpacaEval annotations, Arena-Hard or FastChat judgments, battles; a directory of them or a run's.",
+            metavar="FILE...",
+            help="AlpacaEval annotations, Arena-Hard or FastChat judgments, battles; a directory of them or a run's. "
+            "Several of one kind are read as one.",
         ),
     ],
     baseline: Annotated[str, typer.Option(metavar="NAME", help="The model that all are compared with.")],
     control: Annotated[str | None, typer.Option(help="length: the length-controlled win rate as well.")] = None,
+    difference: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Also A's rate less B's, paired over the prompts of both, with its interval."),
+    ] = None,
     difficulty: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
@@ -70,18 +76,22 @@ def winrate(
 
         arenaloop winrate runs/old-new --baseline old --control length
 
+        arenaloop winrate runs/m1 runs/m2 --baseline base --difference m1 m2
+
         arenaloop winrate data/arena-hard-v2.0/model_judgment --baseline o3-mini-2025-01-31 --by category
     """
     from rich.console import Console
 
     from arenaloop.arena.slices import rate_slices
+    from arenaloop.cli.rank_files import merged_or_first, parts_named
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
-    from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
+    from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
     from arenaloop.data.probabilities import by_share, gives_probabilities, of_files
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
+    from arenaloop.ratings.rate_difference import rate_difference
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
     from arenaloop.tables import table_rows
@@ -108,13 +118,20 @@ def winrate(
                 ("--own-failure", own_failure),
                 ("--by", by),
                 ("--judge", judge),
+                ("--difference", difference),
             )
             if given
         ),
         None,
     )
-    if (parts := streamed_wanted(file, stream, needs)) is not None:
-        streamed = read_streamed(file, parts)
+    file, table = files[0], None
+    if len(files) == 1:
+        parts = streamed_wanted(file, stream, needs)
+    else:
+        table = parts_named(files, stream=stream)
+        parts = table if table is not None and parts_streamed(table, stream, needs) else None
+    if parts is not None:
+        streamed = read_streamed(file if table is None else f"{file} … {files[-1]}", parts)
         say(messages, streamed.told, style="dim", fold=True)
         try:
             annotations, rows = streamed_win_rates(streamed.battles, baseline, level=level)
@@ -124,9 +141,9 @@ def winrate(
             annotations = replace(annotations, notes=(*annotations.notes, _STREAMED))
         _finish(annotations, rows, control, level, as_json)
         return
-    with readable(file, messages) as there:
+    with merged_or_first(files, table, messages) as file, readable(file, messages) as there:
         refuse_unrated(there, file)
-        in_run = is_run(there)
+        in_run = table is None and is_run(there)
         policy = parse_own_failure(own_failure, file, in_run=in_run)
         if in_run:
             failures = read_failures(there, policy)
@@ -143,10 +160,12 @@ def winrate(
             notes = (_SOFT,) * soft
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
-            tags, carried = joined_by(file, by, prompts)
-            soft, doubt = of_files(file)
-            shares = by_share(table_rows(file)) if soft else None
-            annotations = read_annotations(file, baseline, shares, by=tags, judges=judge or ())
+            named = file if table is None else [part.path for part in table if part.path is not None]
+            tags, carried = joined_by(named, by, prompts)
+            soft, doubt = of_files(named)
+            told = table_rows(named) if soft or table is not None else None
+            told = by_share(told) if soft and told is not None else told
+            annotations = read_annotations(file, baseline, told, by=tags, judges=judge or ())
             notes = (*(_SOFT,) * soft, *(() if doubt is None else (doubt,)))
             annotations = replace(annotations, notes=(*notes, *annotations.notes))
             refuse_unmatched(tags, annotations.tags, carried, file)
@@ -156,25 +175,26 @@ def winrate(
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")
 
+    how: dict[str, Any] = {"control": control, "difficulty": gamma, "samples": samples, "seed": seed, "level": level}
+    how["penalty"] = penalty
+
+    def variants(some: Annotations) -> list[str]:
+        return [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in some.models]
+
     def rated(some: Annotations) -> list[WinRate]:
-        variants = [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in some.models]
-        return win_rates(
-            some,
-            control=control,
-            difficulty=gamma,
-            regularizers=variants,
-            samples=samples,
-            seed=seed,
-            level=level,
-            penalty=penalty,
-        )
+        return win_rates(some, regularizers=variants(some), **how)
 
     try:
         rows = rated(annotations)
         slices = [] if by is None else rate_slices(annotations, rated)
+        apart = (
+            None
+            if difference is None
+            else rate_difference(annotations, *difference, regularizers=variants(annotations), **how)
+        )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
-    _finish(annotations, rows, control, level, as_json, by, slices)
+    _finish(annotations, rows, control, level, as_json, by, slices, apart)
 
 
 def _finish(
@@ -185,6 +205,7 @@ def _finish(
     as_json: bool,
     by: str | None = None,
     slices: Sequence[RateSlice] = (),
+    apart: RateDifference | None = None,
 ) -> None:
     """Print rates, with what is undecided; exit code 3 where their order hangs on it."""
     from rich.console import Console
@@ -192,6 +213,7 @@ def _finish(
     from arenaloop.cli.rate_tables import (
         flag_notes,
         rate_rows,
+        show_difference,
         show_rate_slices,
         show_rates,
         slice_document,
@@ -207,6 +229,7 @@ def _finish(
         document: dict[str, Any] = {"baseline": annotations.baseline, "leaderboard": rate_rows(rows, bounds)}
         undecided = any(one.undecided for one in bounds.values())
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
+        document |= {} if apart is None else {"difference": asdict(apart)}
         document |= {"skipped": annotations.skipped, "notes": notes}
         if by is not None:
             document["by"] = {"column": by, "boards": [slice_document(part) for part in slices]}
@@ -219,6 +242,8 @@ def _finish(
     skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
     line = f"percent against {annotations.baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
+    if apart is not None:
+        show_difference(console, apart, level)
     for note in [*notes, *flag_notes(rows, bounds)]:
         say(console, f"note: {note}", fold=True)
     for name in moving:

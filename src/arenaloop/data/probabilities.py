@@ -6,7 +6,7 @@ mean over both seats. Grades of 1 to 10, shares of votes and the 1, 0.5 and 0 of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -60,18 +60,18 @@ def judged_share(row: JsonRow) -> Any:
         return row.get("winner")
 
 
-def of_files(path: Path, *, guess: bool = True) -> tuple[bool, str | None]:
+def of_files(path: Path | Sequence[Path], *, guess: bool = True) -> tuple[bool, str | None]:
     """Whether tables of battles hold probabilities throughout, and a note where they do, or may.
 
     A file does not say it. A run's ``battles.jsonl`` has the run's settings beside it; of other tables it is a guess,
     which changes nothing.
 
     Args:
-        path: a file, a directory or a pattern of them.
+        path: a file, a directory or a pattern of them; or the files of one table.
         guess: whether to look into files that do not say.
     """
     try:
-        files = table_files(path)
+        files = table_files(path) if isinstance(path, Path) else list(path)
         few = [row for _, row in islice(table_rows(path), _LOOKED_AT)] if guess else []
     except InputError:
         return False, None  # whoever reads it says so
