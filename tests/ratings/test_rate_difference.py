@@ -1,4 +1,4 @@
-"""The difference of two win rates against one baseline: paired over prompts, by hand and beside the rates themselves."""
+"""The difference of two win rates against one baseline: paired, by hand and beside the rates themselves."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 _FIELDS = (
-    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "n_wins",
-    "n_draws", "n_total", "avg_length", "flags",
+    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "lc_standard_error",
+    "n_wins", "n_draws", "n_total", "avg_length", "flags",
 )  # fmt: skip
 _NAMED = 8
 """Models, and parts without rates, in one line."""

@@ -60,6 +60,9 @@ def winrate(
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the rates, as AlpacaEval's leaderboard.csv.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Win rates against one baseline, in percent, joined by prompt.
@@ -139,6 +142,7 @@ def winrate(
             raise InputError(f"{file}: {error}") from None
         if all(part.path is not None for part in parts) and of_files(file, guess=False)[0]:
             annotations = replace(annotations, notes=(*annotations.notes, _STREAMED))
+        _write(csv, rows)
         _finish(annotations, rows, control, level, as_json)
         return
     with merged_or_first(files, table, messages) as file, readable(file, messages) as there:
@@ -194,7 +198,17 @@ def winrate(
         )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+    _write(csv, rows)
     _finish(annotations, rows, control, level, as_json, by, slices, apart)
+
+
+def _write(path: Path | None, rows: Sequence[WinRate]) -> None:
+    if path is not None:
+        from arenaloop.data.export.boards import rates_csv
+        from arenaloop.jsonl import replacing
+
+        with replacing(path) as file:
+            file.write(rates_csv(rows).encode("utf-8", "backslashreplace"))
 
 
 def _finish(

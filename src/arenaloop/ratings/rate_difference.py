@@ -126,7 +126,7 @@ def _controlled(
     known = True
     for each in rows:
         prompt = annotations.prompt[each]
-        (value, lower, _), _, _, refit = controlled_rate(
+        rate, _, _, refit = controlled_rate(
             found.preference[each] - 1.0,
             found.lengths[each],
             None if found.gamma is None else found.gamma[prompt],
@@ -137,10 +137,10 @@ def _controlled(
             found.regular,
             _weights(annotations, each),
         )
-        if value is None or refit is None:
+        if rate.value is None or refit is None:
             return None, None, None
-        known = known and lower is not None
-        rates.append(value)
+        known = known and rate.lower is not None
+        rates.append(rate.value)
         refits.append((refit, prompt))
     value = rates[0] - rates[1]
     if not known:

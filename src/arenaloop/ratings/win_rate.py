@@ -20,7 +20,7 @@ from arenaloop.ratings.length_control import (
     plausible,
     standardised_length,
 )
-from arenaloop.ratings.rates import clustered_rate, resampled
+from arenaloop.ratings.rates import UNKNOWN, Rate, clustered_rate, resampled
 from arenaloop.ratings.sums import FEW_OF_ALL
 
 __all__ = ["Annotations", "Prepared", "WinRate", "preference_from_logprobs", "prepared", "win_rates"]
@@ -133,6 +133,7 @@ class WinRate:
             them there are too few for the length-controlled interval to hold the
             truth as often as it says), ``repeated_outputs``, ``lc_far_from_raw`` (AlpacaEval's bounds for a fit gone
             wrong).
+        lc_standard_error: of `lc_win_rate`, over the resamples behind its interval; None where that is.
         weights: the GLM's ``length``, ``difficulty`` and ``model`` coefficients, None without a fit.
     """
 
@@ -149,6 +150,7 @@ class WinRate:
     n_total: int
     avg_length: float | None
     flags: tuple[str, ...]
+    lc_standard_error: float | None = None
     weights: Mapping[str, float] | None = None
 
 
@@ -228,10 +230,10 @@ def win_rates(
             raw, raw_error, lower, upper = rate.value, rate.standard_error, rate.lower, rate.upper
         else:
             flags.append("no_preferences")
-        lc: tuple[float | None, float | None, float | None] = (None, None, None)
+        lc = UNKNOWN
         weights = None
         if control == "length" and name == annotations.baseline:
-            lc, weights = (50.0, 50.0, 50.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
+            lc, weights = Rate(50.0, 50.0, 50.0, 0.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
         elif control == "length" and raw is not None:
             g = None if gamma is None else gamma[prompt]
             lc, weights, more, _ = controlled_rate(
@@ -240,7 +242,7 @@ def win_rates(
             flags += more
             if gamma_from == "none":
                 flags.append("no_difficulty")
-            if lc[0] is not None and not plausible(raw, lc[0]):
+            if lc.value is not None and not plausible(raw, lc.value):
                 flags.append("lc_far_from_raw")
         out.append(
             WinRate(
@@ -249,12 +251,15 @@ def win_rates(
                 raw_error,
                 lower,
                 upper,
-                *lc,
+                lc.value,
+                lc.lower,
+                lc.upper,
                 n_wins=int(np.count_nonzero(y > 0.5)),
                 n_draws=int(np.count_nonzero(y == 0.5)),
                 n_total=int(valid.sum()),
                 avg_length=None if np.isnan(length).all() else float(np.nanmean(length)),
                 flags=tuple(flags),
+                lc_standard_error=lc.standard_error,
                 weights=weights,
             )
         )

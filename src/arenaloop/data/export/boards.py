@@ -6,17 +6,23 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
+from arenaloop.ratings.win_rate import WinRate
 from arenaloop.regular_files import read_regular
 from arenaloop.terminal import figure, plain, span
 
-__all__ = ["as_csv", "as_markdown", "read_document"]
+__all__ = ["as_csv", "as_markdown", "rates_csv", "read_document"]
 
 _COLUMNS = ("rank", "model", "rating", "lower", "upper", "win_rate", "battles")
+_RATES = (
+    "model", "win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total", "discrete_win_rate",
+    "avg_length", "length_controlled_winrate", "lc_standard_error",
+)  # fmt: skip
 _MORE = ("weighted_win_rate", "estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
 
 
@@ -68,6 +74,23 @@ def as_csv(document: dict[str, Any]) -> str:
     for row in rows:
         cells = [row.get(name) for name in columns]
         cells[columns.index("model")] = _inert(str(row["model"]))
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return out.getvalue()
+
+
+def rates_csv(rows: Iterable[WinRate]) -> str:
+    """Win rates as AlpacaEval's ``leaderboard.csv`` has them, unrounded; names as of `as_csv`.
+
+    Of annotations that are preferences, ``discrete_win_rate`` counts winners, a draw as half of one.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_RATES)
+    for row in rows:
+        lost = row.n_total - row.n_wins - row.n_draws
+        discrete = 100.0 * (row.n_wins + row.n_draws / 2.0) / row.n_total if row.n_total else None
+        cells = [_inert(row.model), row.win_rate, row.standard_error, row.n_wins, lost, row.n_draws, row.n_total]
+        cells += [discrete, row.avg_length, row.lc_win_rate, row.lc_standard_error]
         writer.writerow(["" if cell is None else cell for cell in cells])
     return out.getvalue()
 
