@@ -60,6 +60,37 @@ def test_win_rates_and_annotations_are_of_the_probabilities(arenaloop: Command, 
     board = json.loads((tmp_path / again / "leaderboard.json").read_text())["leaderboard"]
     wins = sum({"model_a": 1.0, "tie": 0.5, "model_b": 0.0}[row["winner"]] for row in rows)
     assert {one["model"]: one["win_rate"] for one in board}["a"] == pytest.approx(wins / 12)  # ratings count winners
+    # beside the share of winners stands what winrate says, wherever the board is shown
+    share = sum(soft) / 12
+    assert {one["model"]: one["weighted_win_rate"] for one in board} == pytest.approx({"a": 1 - share, "b": share})
+    ranked = arenaloop("rank", again)
+    assert "weighted is the mean of the judge's probabilities" in " ".join(ranked.out.split())
+    assert f"{100 * share:.1f} %" in ranked.out
+    assert "weighted" not in arenaloop("rank", "run").out
+    for to, name in (("csv", "weighted_win_rate"), ("markdown", "weighted")):
+        assert arenaloop("export", again, "--to", to, "--out", f"board.{to}").code == 0
+        assert name in (tmp_path / f"board.{to}").read_text()
+        assert arenaloop("export", "run", "--to", to, "--out", f"hard.{to}").code == 0
+        assert "weighted" not in (tmp_path / f"hard.{to}").read_text()
+    # a file of battles says nothing of its scores: the settings beside it do
+    told, notes = rate(arenaloop, f"{again}/battles.jsonl")
+    assert told["win_rate"] == pytest.approx(row["win_rate"])
+    assert notes[0].startswith("rates are means of the judge's probabilities")
+    (tmp_path / "alone.jsonl").write_text((tmp_path / again / "battles.jsonl").read_text())
+    for name, file in (
+        ("alone.jsonl", "if score_a is a judge's probability"),
+        ("both/*/battles.jsonl", "1 of 2 files"),
+    ):
+        for at, lines in enumerate((tmp_path / "alone.jsonl").read_text().splitlines(True)[n::2] for n in (0, 1)):
+            (tmp_path / f"both/{at}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"both/{at}/battles.jsonl").write_text("".join(lines))
+        (tmp_path / "both/0/config.yaml").write_text("judge: {spec: j, verdict: logprob}")
+        told, notes = rate(arenaloop, name)
+        assert told["win_rate"] == pytest.approx(100 * (1 - wins / 12))
+        assert file in notes[0]
+    (tmp_path / "both/1/config.yaml").write_text("judge: {spec: j, verdict: logprob}")
+    assert rate(arenaloop, "both/*/battles.jsonl")[0]["win_rate"] == pytest.approx(row["win_rate"])
+    assert "winners are counted, as streaming does" in rate(arenaloop, "both/*/battles.jsonl", "--stream")[1][-1]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from arenaloop.arena.leaderboard import leaderboard
 from arenaloop.cli.winrate import winrate
-from arenaloop.data.formats import read_battles
+from arenaloop.data.formats import read_battles, read_leaderboard
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import length_control, win_rate
 from arenaloop.ratings.rate_flags import FLAGS
@@ -21,8 +21,8 @@ app = typer.Typer()
 app.command()(winrate)
 
 FIELDS = [
-    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "n_wins",
-    "n_draws", "n_total", "avg_length", "flags", "n_undecided", "undecided_share", "worst", "best",
+    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "lc_standard_error",
+    "n_wins", "n_draws", "n_total", "avg_length", "flags", "n_undecided", "undecided_share", "worst", "best",
 ]  # fmt: skip
 
 
@@ -200,3 +200,50 @@ def test_rates_by_part_one_note_for_each_flag_and_what_weighs(tmp_path: Path) ->
     alone = tmp_path / "alone.jsonl"
     alone.write_text("".join(json.dumps(row) + "\n" for row in rows if row["category"] == "many"))
     assert many["leaderboard"] == json.loads(run(str(alone), "--baseline", "base", "--json", code=0))["leaderboard"]
+
+
+def test_how_far_two_models_are_apart_in_one_file_and_in_two(annotations: Path, tmp_path: Path) -> None:
+    document = json.loads(run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--json"))
+    rows = json.loads(annotations.read_text())
+    scored = {m: {r["instruction"]: r["preference"] for r in rows if r["generator_2"] == m} for m in ("m5", "m0")}
+    both = [k for k, y in scored["m5"].items() if None not in (y, scored["m0"][k])]
+    apart = np.array([scored["m5"][k] - scored["m0"][k] for k in both])
+    found = document["difference"]
+    assert found["models"] == ["m5", "m0"]
+    assert (found["prompts"], found["left_out"]) == (len(both), 60 - len(both))
+    assert found["win_rate"] == pytest.approx(100 * apart.mean())
+    assert found["standard_error"] == pytest.approx(100 * apart.std(ddof=1) / np.sqrt(len(both)))
+    table = run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--control", "length")
+    assert re.search(rf"m5 less m0 +points.*\n *win rate +\+{found['win_rate']:.2f}", table)
+    assert "LC win rate" in table
+    assert f"paired over {len(both)} prompts; {60 - len(both)} prompts without an outcome of both left out" in table
+    for name, models in (("first", ("m5", "m1")), ("second", ("m0", "m2"))):
+        (tmp_path / f"{name}.json").write_text(json.dumps([r for r in rows if r["generator_2"] in models]))
+    two = [str(tmp_path / name) for name in ("first.json", "second.json")]
+    again = json.loads(run(*two, "--baseline", "base", "--difference", "m5", "m0", "--json", code=0))
+    assert again["difference"] == found
+    assert len(again["leaderboard"]) == 4
+    for more, why in ((("m5", "m9"), "no model 'm9'"), (("m5", "base"), "'base' is the baseline")):
+        with pytest.raises(InputError, match=why):
+            run(str(annotations), "--baseline", "base", "--difference", *more)
+    with pytest.raises(ConfigError, match="--difference needs all battles in memory"):
+        run(str(annotations), "--baseline", "base", "--difference", "m5", "m0", "--stream")
+
+
+def test_rates_go_out_as_alpaca_evals_leaderboard(annotations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "board.csv"
+    more = ("--baseline", "base", "--control", "length", "--samples", "50")
+    rates = json.loads(run(str(annotations), *more, "--csv", str(out), "--json"))["leaderboard"]
+    head, *lines = [line.split(",") for line in out.read_text().splitlines()]
+    for row, cells in zip(rates, lines, strict=True):
+        told = dict(zip(head, cells, strict=True))
+        assert told.pop("model") == row["model"]
+        figures = {name: float(cell) for name, cell in told.items()}
+        assert figures["length_controlled_winrate"] == row["lc_win_rate"]
+        assert figures["n_wins"] + figures["n_wins_base"] + figures["n_draws"] == row["n_total"]
+        assert figures["discrete_win_rate"] == 100 * (row["n_wins"] + row["n_draws"] / 2) / row["n_total"]
+        for name in ("win_rate", "standard_error", "lc_standard_error", "avg_length"):
+            assert figures[name] == row[name] is not None
+        assert 0.15 < row["lc_standard_error"] / (row["lc_upper"] - row["lc_lower"]) < 0.45  # about a quarter
+    board = read_leaderboard(out)
+    assert {name: one.rating for name, one in board.items()} == {row["model"]: row["win_rate"] for row in rates}

@@ -17,6 +17,7 @@ def test_rows_are_bare_numbers_or_none(battle_run: Path) -> None:
     first, second = read_documents(battle_run).rows
     assert first == {
         "model": "a", "rank": 1, "battles": None, "rating": None, "lower": None, "upper": None, "win_rate": 0.5,
+        "weighted_win_rate": None,
         "own_failures": None, "undecided": None, "undecided_share": None, "worst": None, "best": None,
     }  # fmt: skip
     assert (second["model"], second["rank"]) == ("3", 7)

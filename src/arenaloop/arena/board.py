@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from arenaloop.arena.worth import Worth
@@ -23,6 +23,12 @@ __all__ = ["CONTROLLED", "Leaderboard", "Row", "rank_span"]
 
 CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
 """Fields of a row that a controlled fit tells."""
+
+
+_WEIGHTED = (
+    "win rate is the share of winners, which ratings count; weighted is the mean of the judge's probabilities "
+    "in the same battles, which winrate has against one baseline"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Row:
         estimate: of maximum likelihood, where the rating is a median of resamples.
         rank_lower, rank_upper: best and worst rank that the battles leave it, those of all models at once; None without
             a rating, and of Elo.
+        weighted_win_rate: the mean of the judge's probabilities in its battles; None of a judge that gives none.
         tier: 1 for the first; a new one begins where neighbours are separated. None as above.
     """
 
@@ -65,6 +72,7 @@ class Row:
     controlled_win_rate: float | None = None
     controlled_lower: float | None = None
     controlled_upper: float | None = None
+    weighted_win_rate: float | None = None
 
     @property
     def undecided_share(self) -> float | None:
@@ -145,6 +153,7 @@ class Leaderboard:
                     "battles": row.battles,
                     "win_rate": row.win_rate,
                     **({} if self.coefficients is None else {name: getattr(row, name) for name in CONTROLLED}),
+                    **({"weighted_win_rate": row.weighted_win_rate} if self._weighted else {}),
                     **(
                         {}
                         if self.worth is None
@@ -187,7 +196,7 @@ class Leaderboard:
             LookupError, TypeError: it is none.
         """
         columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
-        more = ("own_failures", "undecided", "worst", "best", "estimate", *CONTROLLED)
+        more = ("own_failures", "undecided", "worst", "best", "estimate", "weighted_win_rate", *CONTROLLED)
         rows = tuple(
             Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
             for row in document["leaderboard"]
@@ -195,6 +204,17 @@ class Leaderboard:
         fields = ("method", "interval", "level", "cluster", "battles", "ties", "skipped")
         told = {name: document[name] for name in fields}
         return cls(**told, notes=tuple(document["notes"]), rows=rows, tie_rule=document.get("tie_rule", "half"))
+
+    def with_probabilities(self, rates: Mapping[str, float]) -> Leaderboard:
+        """The same, and by name what models scored by the judge's probabilities; without any it stays as it is."""
+        if not rates:
+            return self
+        rows = tuple(replace(row, weighted_win_rate=rates.get(row.model)) for row in self.rows)
+        return replace(self, rows=rows, notes=(*self.notes, _WEIGHTED))
+
+    @property
+    def _weighted(self) -> bool:
+        return any(row.weighted_win_rate is not None for row in self.rows)
 
     @property
     def _held_equal(self) -> list[str]:
@@ -244,6 +264,7 @@ class Leaderboard:
             f"{self.level * 100:g} % interval": [span(row.lower, row.upper, ".0f") for row in self.rows],
             "": [],
             "win rate": [_percent(row.win_rate) for row in self.rows],
+            **({"weighted": [_percent(row.weighted_win_rate) for row in self.rows]} if self._weighted else {}),
             self._controlled: [_percent(row.controlled_win_rate) for row in self.rows],
             "battles": [str(row.battles) for row in self.rows],
         }
@@ -252,7 +273,7 @@ class Leaderboard:
         taken = {name: max(map(len, [name, *cells])) + 2 for name, cells in columns.items()}
         if not ranks or self.worth is None:
             del columns["ranks"], columns["tier"]
-            bar = width - (taken["model"] - 2) - 54 - taken.get(self._controlled, 0)
+            bar = width - (taken["model"] - 2) - 54 - taken.get("weighted", 0) - taken.get(self._controlled, 0)
         else:
             for name in ("tier", "#", "battles", "win rate"):
                 if sum(taken[name] for name in columns) - taken[""] - 2 > width:
@@ -350,6 +371,10 @@ def rank_span(lower: int | None, upper: int | None) -> str:
     if lower is None or upper is None:
         return "–"
     return str(lower) if lower == upper else f"{lower}–{upper}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def _bar(row: Row, low: float, high: float, width: int) -> str:

@@ -27,6 +27,7 @@ from arenaloop.calls.budget import Budget
 from arenaloop.calls.notices import told_notices
 from arenaloop.calls.progress import Tally
 from arenaloop.data.judged_votes import games_of_run, votes_of_run
+from arenaloop.data.weighted_rates import weighted_win_rates
 from arenaloop.jsonl import encode_json, write_json, write_jsonl
 from arenaloop.ratings.battles import Battles
 from arenaloop.store import Store
@@ -240,7 +241,7 @@ def write_results(
         board = reliability_board(votes_of_run(out, store), columns.coded(), anchor=anchor)
     else:
         board = _rated(columns, anchor, {"games": games_of_run(out, store), **(rating or {})})
-    board = replace(board, notes=(*board.notes, *notes))
+    board = replace(board, notes=(*board.notes, *notes)).with_probabilities(weighted_win_rates(out))
     write_json(out / "leaderboard.json", board.to_dict())
     return Tournament(board, summary, tally)
 

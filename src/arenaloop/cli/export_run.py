@@ -343,6 +343,6 @@ def _add_alpaca(files: Files, out: Path, battle: battle_forms.Met, outputs: set[
         model = row[f"generator_{side}"]
         if (model, battle.prompt.id) not in outputs:
             outputs.add((model, battle.prompt.id))
-            answer: JsonRow = {"dataset": row["dataset"], "instruction": row["instruction"]}
+            answer: JsonRow = {key: row[key] for key in ("question_id", "dataset", "instruction") if key in row}
             answer |= {"output": row[f"output_{side}"], "generator": model}
             files.add(files.named(out / "model_outputs", model, ".json"), answer, array=True)

@@ -32,8 +32,8 @@ __all__ = [
     "parse_controls",
     "parse_own_failure",
     "rank",
-    "refuse_where",
     "refuse_rule",
+    "refuse_where",
 ]
 
 
@@ -188,6 +188,7 @@ def rank(
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
     from arenaloop.data.weighed_games import read_weighed_run, strong_labels
+    from arenaloop.data.weighted_rates import weighted_win_rates
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
 
@@ -299,6 +300,7 @@ def rank(
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
+        weighted = weighted_win_rates(directory, policy) if of_run and rule is None else {}
     slices: Sequence[Slice] = ()
     if by is None:
         board = leaderboard(battles, games=games, **settings)
@@ -307,7 +309,7 @@ def rank(
 
         board = board_of_all(battles, games=games, **settings)
         slices = slice_boards(battles, least=THIN if least is None else least, **settings)
-    _finish(board, plot, as_json, by, slices, means, where=where)
+    _finish(board.with_probabilities(weighted), plot, as_json, by, slices, means, where=where)
 
 
 def _finish(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arenaloop.cli.merge import holds_arena
 from arenaloop.data.formats.part_files import Part, check_one_kind, parts_of, remote_url
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.table_files import is_pattern
 
-__all__ = ["parts_named"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["merged_or_first", "parts_named"]
 
 
 def parts_named(files: Sequence[Path], *, stream: bool) -> list[Part] | None:
@@ -41,3 +46,19 @@ def parts_named(files: Sequence[Path], *, stream: bool) -> list[Part] | None:
     if stream:
         raise ConfigError("--stream: run directories are read whole")
     return None
+
+
+@contextmanager
+def merged_or_first(files: Sequence[Path], table: Sequence[Part] | None, messages: Console) -> Iterator[Path]:
+    """What several run directories hold together, in a passing one; the first of the files of one table.
+
+    Raises:
+        ConfigError, InputError: as of `merge_run.in_one`.
+    """
+    if table is not None or len(files) == 1:
+        yield files[0]
+        return
+    from arenaloop.cli.merge_run import in_one
+
+    with in_one(files, messages) as there:
+        yield there

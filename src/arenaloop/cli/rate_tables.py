@@ -16,11 +16,21 @@ from arenaloop.terminal import counted, figure, say, show_whole, span
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["flag_notes", "rate_rows", "show_rate_slices", "show_rates", "slice_document", "weight_notes"]
+    from arenaloop.ratings.rate_difference import RateDifference
+
+__all__ = [
+    "flag_notes",
+    "rate_rows",
+    "show_difference",
+    "show_rate_slices",
+    "show_rates",
+    "slice_document",
+    "weight_notes",
+]
 
 _FIELDS = (
-    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "n_wins",
-    "n_draws", "n_total", "avg_length", "flags",
+    "model", "win_rate", "standard_error", "lower", "upper", "lc_win_rate", "lc_lower", "lc_upper", "lc_standard_error",
+    "n_wins", "n_draws", "n_total", "avg_length", "flags",
 )  # fmt: skip
 _NAMED = 8
 """Models, and parts without rates, in one line."""
@@ -69,6 +79,20 @@ def show_rates(
     if rest:
         titles = ["model", "lost by own failure", "undecided", "of all", "win rate if lost … if won"]
         show_whole(console, titles, rest)
+
+
+def show_difference(console: Console, apart: RateDifference, level: float) -> None:
+    """Print how far apart two models are."""
+    interval = f"{level * 100:g} % interval"
+    figures = [("win rate", apart.win_rate, apart.lower, apart.upper)]
+    if apart.lc_win_rate is not None:
+        figures.append(("LC win rate", apart.lc_win_rate, apart.lc_lower, apart.lc_upper))
+    cells = [[name, figure(value, "+.2f"), span(lower, upper, "+.2f")] for name, value, lower, upper in figures]
+    one, two = apart.models
+    console.print()
+    show_whole(console, [f"{one} less {two}", "points", interval], cells)
+    left = f"; {counted(apart.left_out, 'prompt')} without an outcome of both left out" if apart.left_out else ""
+    say(console, f"paired over {counted(apart.prompts, 'prompt')}{left}", style="dim", fold=True)
 
 
 def weight_notes(annotations: Annotations) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,23 +27,30 @@ from arenaloop.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from arenaloop.arena.slices import RateSlice
+    from arenaloop.ratings.rate_difference import RateDifference
     from arenaloop.ratings.win_rate import Annotations, WinRate
 
 __all__ = ["winrate"]
 
+_STREAMED = "winners are counted, as streaming does; read in memory, these battles count by their probabilities"
 _SOFT = "rates are means of the judge's probabilities (its verdict is logprob); ratings count winners"
 
 
 def winrate(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE",
-            help="AlpacaEval annotations, Arena-Hard or FastChat judgments, battles; a directory of them or a run's.",
+            metavar="FILE...",
+            help="AlpacaEval annotations, Arena-Hard or FastChat judgments, battles; a directory of them or a run's. "
+            "Several of one kind are read as one.",
         ),
     ],
     baseline: Annotated[str, typer.Option(metavar="NAME", help="The model that all are compared with.")],
     control: Annotated[str | None, typer.Option(help="length: the length-controlled win rate as well.")] = None,
+    difference: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Also A's rate less B's, paired over the prompts of both, with its interval."),
+    ] = None,
     difficulty: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help='Rows {"instruction", "difficulty"}. Default: estimated from FILE.'),
@@ -71,6 +78,9 @@ def winrate(
     samples: Annotated[int, typer.Option(help="Bootstrap resamples of the prompts.", min=10)] = 1000,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the rates, as AlpacaEval's leaderboard.csv.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Win rates against one baseline, in percent, joined by prompt.
@@ -87,22 +97,27 @@ def winrate(
 
         arenaloop winrate runs/old-new --baseline old --control length
 
+        arenaloop winrate runs/m1 runs/m2 --baseline base --difference m1 m2
+
         arenaloop winrate data/arena-hard-v2.0/model_judgment --baseline o3-mini-2025-01-31 --by category
     """
     from rich.console import Console
 
     from arenaloop.arena.slices import THIN, rate_slices
+    from arenaloop.cli.rank_files import merged_or_first, parts_named
     from arenaloop.cli.standing import readable
     from arenaloop.data.formats import read_annotations, read_difficulty
     from arenaloop.data.formats.prompt_tags import joined_by, refuse_unmatched
-    from arenaloop.data.formats.streamed_battles import read_streamed, streamed_wanted
+    from arenaloop.data.formats.streamed_battles import parts_streamed, read_streamed, streamed_wanted
     from arenaloop.data.formats.where import parse_where
-    from arenaloop.data.probabilities import gives_probabilities
+    from arenaloop.data.probabilities import by_share, gives_probabilities, of_files
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
     from arenaloop.data.weighed_games import WeighedGames, strong_labels
+    from arenaloop.ratings.rate_difference import rate_difference
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
+    from arenaloop.tables import table_rows
     from arenaloop.terminal import say
     from arenaloop.types import Prompt
 
@@ -133,23 +148,33 @@ def winrate(
                 ("--by", by),
                 ("--judge", judge),
                 ("--rule", rule),
+                ("--difference", difference),
             )
             if given
         ),
         None,
     )
-    if (parts := streamed_wanted(file, stream, needs)) is not None:
-        streamed = read_streamed(file, parts, rows_that)
+    file, table = files[0], None
+    if len(files) == 1:
+        parts = streamed_wanted(file, stream, needs)
+    else:
+        table = parts_named(files, stream=stream)
+        parts = table if table is not None and parts_streamed(table, stream, needs) else None
+    if parts is not None:
+        streamed = read_streamed(file if table is None else f"{file} … {files[-1]}", parts, rows_that)
         say(messages, streamed.told, style="dim", fold=True)
         try:
             annotations, rows = streamed_win_rates(streamed.battles, baseline, level=level)
         except ValueError as error:
             raise InputError(f"{file}: {error}") from None
+        if all(part.path is not None for part in parts) and of_files(file, guess=False)[0]:
+            annotations = replace(annotations, notes=(*annotations.notes, _STREAMED))
+        _write(csv, rows)
         _finish(annotations, rows, control, level, as_json, where=where)
         return
-    with readable(file, messages) as there:
+    with merged_or_first(files, table, messages) as file, readable(file, messages) as there:
         refuse_unrated(there, file)
-        in_run = is_run(there) and (rows_that is None or not alone(there))
+        in_run = table is None and is_run(there) and (rows_that is None or not alone(there))
         policy = parse_own_failure(own_failure, file, in_run=in_run)
         refuse_rule(rule, file, in_run=in_run)
         if in_run:
@@ -170,8 +195,14 @@ def winrate(
             notes = (_SOFT,) * soft + (tuple(strong_labels(there)) if games is None else (games.note,))
             annotations = replace(annotations, notes=(*notes, *annotations.notes, *at_odds(there), *not_through(there)))
         else:
-            tags, carried = joined_by(file, by, prompts)
-            annotations = read_annotations(file, baseline, by=tags, judges=judge or (), where=rows_that)
+            named = file if table is None else [part.path for part in table if part.path is not None]
+            tags, carried = joined_by(named, by, prompts)
+            soft, doubt = of_files(named)
+            told = table_rows(named) if soft or table is not None else None
+            told = by_share(told) if soft and told is not None else told
+            annotations = read_annotations(file, baseline, told, by=tags, judges=judge or (), where=rows_that)
+            notes = (*(_SOFT,) * soft, *(() if doubt is None else (doubt,)))
+            annotations = replace(annotations, notes=(*notes, *annotations.notes))
             refuse_unmatched(tags, annotations.tags, carried, file)
     gamma = None if difficulty is None else read_difficulty(difficulty)
     if gamma is not None and in_run:  # whose prompts are told by their ids
@@ -179,25 +210,36 @@ def winrate(
     if gamma is not None and not any(key in gamma for key in annotations.prompts):
         raise InputError(f"{difficulty}: none of its instructions is in {file}")
 
+    how: dict[str, Any] = {"control": control, "difficulty": gamma, "samples": samples, "seed": seed, "level": level}
+    how["penalty"] = penalty
+
+    def variants(some: Annotations) -> list[str]:
+        return [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in some.models]
+
     def rated(some: Annotations) -> list[WinRate]:
-        variants = [name for name in (f"{baseline}_verbose", f"{baseline}_concise") if name in some.models]
-        return win_rates(
-            some,
-            control=control,
-            difficulty=gamma,
-            regularizers=variants,
-            samples=samples,
-            seed=seed,
-            level=level,
-            penalty=penalty,
-        )
+        return win_rates(some, regularizers=variants(some), **how)
 
     try:
         rows = rated(annotations)
         slices = [] if by is None else rate_slices(annotations, rated, THIN if least is None else least)
+        apart = (
+            None
+            if difference is None
+            else rate_difference(annotations, *difference, regularizers=variants(annotations), **how)
+        )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
-    _finish(annotations, rows, control, level, as_json, by, slices, where=where)
+    _write(csv, rows)
+    _finish(annotations, rows, control, level, as_json, by, slices, apart, where=where)
+
+
+def _write(path: Path | None, rows: Sequence[WinRate]) -> None:
+    if path is not None:
+        from arenaloop.data.export.boards import rates_csv
+        from arenaloop.jsonl import replacing
+
+        with replacing(path) as file:
+            file.write(rates_csv(rows).encode("utf-8", "backslashreplace"))
 
 
 def _finish(
@@ -208,6 +250,7 @@ def _finish(
     as_json: bool,
     by: str | None = None,
     slices: Sequence[RateSlice] = (),
+    apart: RateDifference | None = None,
     *,
     where: Sequence[str] | None = None,
 ) -> None:
@@ -217,6 +260,7 @@ def _finish(
     from arenaloop.cli.rate_tables import (
         flag_notes,
         rate_rows,
+        show_difference,
         show_rate_slices,
         show_rates,
         slice_document,
@@ -233,6 +277,7 @@ def _finish(
         undecided = any(one.undecided for one in bounds.values())
         document |= {"order_depends_on_undecided": bool(moving)} if undecided else {}
         document |= {"where": list(where)} if where else {}
+        document |= {} if apart is None else {"difference": asdict(apart)}
         document |= {"skipped": annotations.skipped, "notes": notes}
         if by is not None:
             document["by"] = {"column": by, "boards": [slice_document(part) for part in slices]}
@@ -245,6 +290,8 @@ def _finish(
     skipped = f", {counted(annotations.skipped, 'row')} without it skipped" if annotations.skipped else ""
     line = f"percent against {annotations.baseline} on {counted(len(annotations.prompts), 'prompt')}{skipped}"
     say(console, line, style="dim", fold=True)
+    if apart is not None:
+        show_difference(console, apart, level)
     for note in [*notes, *flag_notes(rows, bounds)]:
         say(console, f"note: {note}", fold=True)
     for name in moving:

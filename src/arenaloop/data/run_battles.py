@@ -37,6 +37,7 @@ __all__ = [
     "judged_hashes",
     "read_failures",
     "read_run",
+    "rows_that_count",
     "rows_with_lengths",
     "run_slices",
     "with_undecided",
@@ -165,7 +166,7 @@ def read_run(
         rows = enumerate(rows_with_lengths(directory, failures, styled=is_style(controls)), start=1)
         battles = battles_from_rows(rows, str(directory), controls=controls, by=tags)
     elif failures.changed:
-        battles = battles_from_rows(_rows(path, failures), str(directory), controls=controls, by=tags)
+        battles = battles_from_rows(rows_that_count(path, failures), str(directory), controls=controls, by=tags)
         check_whole(directory)
     else:
         battles = read_battles(directory, controls=controls, by=tags)
@@ -285,7 +286,7 @@ def _odds(row: JsonRow, rulings: Mapping[str, Ruling], store: Store) -> str:
     return f"its verdicts say {winners.pop()}" if len(winners) == 1 and row.get("winner") not in winners else ""
 
 
-def _rows(path: Path, failures: Failures, *, shares: bool = False) -> Iterator[tuple[int, JsonRow]]:
+def rows_that_count(path: Path, failures: Failures, *, shares: bool = False) -> Iterator[tuple[int, JsonRow]]:
     """(line, row) of the battles that count, as the policy behind `failures` has it; `shares` as in
     `rows_with_lengths`."""
     dropped = set(failures.undecided)
@@ -335,7 +336,7 @@ def rows_with_lengths(
         names = FEATURES if styled else FEATURES[:1]
         counted: dict[str, Style | None] = {}
         batch: list[dict[str, Any]] = []
-        for _, row in _rows(path, failures or Failures(), shares=shares):
+        for _, row in rows_that_count(path, failures or Failures(), shares=shares):
             batch.append(row)
             if len(batch) == _BATCH:
                 yield from _measured(batch, store, names, counted)

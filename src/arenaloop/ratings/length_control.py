@@ -12,13 +12,17 @@ and a half points on average.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, sigmoid, tally
 from arenaloop.ratings.bca import bca_interval
+from arenaloop.ratings.rates import UNKNOWN, Rate
 
 __all__ = [
     "FEW",
+    "Refit",
     "controlled_rate",
     "estimate_difficulty",
     "length_controlled",
@@ -29,6 +33,8 @@ __all__ = [
 FEW = 10
 """Wins or losses (draws half) below which an interval of the length-controlled rate holds the truth too rarely: with 7
 wins of 60 about 80 % of the time instead of 95 (`experiments/length_control_coverage.py`)."""
+Refit = Callable[[FloatArray], FloatArray]
+"""The rate in percent of each resample, shape (S,), by what its rows weigh, shape (S, n)."""
 _RIDGE = 1e-2
 """Ridge on the GLM's coefficients where the preferences separate, so that they stay finite (flag ``penalised``)."""
 
@@ -68,8 +74,10 @@ def controlled_rate(
     penalty: float,
     regular: tuple[FloatArray, FloatArray, FloatArray] | None,
     counted: FloatArray | None = None,
-) -> tuple[tuple[float | None, float | None, float | None], dict[str, float] | None, list[str]]:
-    """Length-controlled win rate of one model with its BCa interval, the GLM's weights, and flags.
+) -> tuple[Rate, dict[str, float] | None, list[str], Refit | None]:
+    """Length-controlled win rate of one model with its BCa interval, the GLM's weights, flags, and what refits it.
+
+    The standard error is the standard deviation of the resamples.
 
     Args:
         y: preference for the model in [0, 1], NaN where it failed, shape (n,). `delta`, `gamma`: as in the module.
@@ -83,7 +91,7 @@ def controlled_rate(
     """
     flags: list[str] = []
     if np.isnan(delta).all():
-        return (None, None, None), None, ["no_lengths"]
+        return UNKNOWN, None, ["no_lengths"], None
     if np.nanstd(delta) == 0:
         flags.append("no_length_variation")
     if gamma is not None and np.isnan(gamma).any():
@@ -93,7 +101,7 @@ def controlled_rate(
         weight, left_out = weight[:, known], left_out[:, known]
         counted = None if counted is None else counted[known]
         if not known.any():
-            return (None, None, None), None, flags
+            return UNKNOWN, None, flags, None
     difficulty = np.zeros_like(y) if gamma is None else gamma
     usable = ~(np.isnan(y) | np.isnan(delta))
     target = np.where(usable, np.nan_to_num(y), 0.0)
@@ -126,13 +134,16 @@ def controlled_rate(
 
     lower: float | None = None
     upper: float | None = None
+    error: float | None = None
     rarer = min(float((mass[0] * target).sum()), float((mass[0] * (1.0 - target)).sum()))
     if rarer >= 2.0:  # with fewer, many resamples hold none, and say the same each time
-        lower, upper = bca_interval(refitted(weight), value, refitted(left_out), level)
+        drawn = refitted(weight)
+        error = float(np.nanstd(drawn, ddof=1))
+        lower, upper = bca_interval(drawn, value, refitted(left_out), level)
     if rarer < FEW:
         flags.append("few_wins_or_losses")
     names = ("length", "difficulty", "model")
-    return (value, lower, upper), {n: float(b) for n, b in zip(names, beta[0], strict=True)}, flags
+    return Rate(value, lower, upper, error), {n: float(b) for n, b in zip(names, beta[0], strict=True)}, flags, refitted
 
 
 def _glm(

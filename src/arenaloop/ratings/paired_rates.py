@@ -16,9 +16,15 @@ IntArray = npt.NDArray[np.int64]
 
 
 def clustered_difference(
-    one: FloatArray, one_whole: FloatArray, two: FloatArray, two_whole: FloatArray, cluster: IntArray
+    one: FloatArray,
+    one_whole: FloatArray,
+    two: FloatArray,
+    two_whole: FloatArray,
+    cluster: IntArray,
+    *,
+    level: float = 0.95,
 ) -> Rate:
-    """One share less another of the same rows, with a 95 % interval that takes rows of one cluster together.
+    """One share less another of the same rows, with an interval that takes rows of one cluster together.
 
     Newcombe's tenth method ("Improved confidence intervals for the difference between binomial proportions based on
     paired data", Statistics in Medicine 17, 1998): the score intervals of both shares, their distances from the shares
@@ -30,11 +36,13 @@ def clustered_difference(
     Args:
         one, one_whole, two, two_whole: of each row, shape (N,), as of `clustered_rate`.
         cluster: code of each row's cluster, shape (N,).
+        level: of the interval.
 
     Returns:
         The difference; without an interval where either share has none. It lies in [-1, 1].
     """
-    first, second = clustered_rate(one, one_whole, cluster), clustered_rate(two, two_whole, cluster)
+    first = clustered_rate(one, one_whole, cluster, level=level)
+    second = clustered_rate(two, two_whole, cluster, level=level)
     used = int(((one_whole > 0) | (two_whole > 0)).sum())
     if first.value is None or second.value is None:
         return Rate(None, n=used)

@@ -20,10 +20,10 @@ from arenaloop.ratings.length_control import (
     plausible,
     standardised_length,
 )
-from arenaloop.ratings.rates import clustered_rate, resampled
+from arenaloop.ratings.rates import UNKNOWN, Rate, clustered_rate, resampled
 from arenaloop.ratings.sums import FEW_OF_ALL
 
-__all__ = ["Annotations", "WinRate", "preference_from_logprobs", "win_rates"]
+__all__ = ["Annotations", "Prepared", "WinRate", "preference_from_logprobs", "prepared", "win_rates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,7 @@ class WinRate:
             them there are too few for the length-controlled interval to hold the
             truth as often as it says), ``repeated_outputs``, ``lc_far_from_raw`` (AlpacaEval's bounds for a fit gone
             wrong).
+        lc_standard_error: of `lc_win_rate`, over the resamples behind its interval; None where that is.
         weights: the GLM's ``length``, ``difficulty`` and ``model`` coefficients, None without a fit.
     """
 
@@ -149,6 +150,7 @@ class WinRate:
     n_total: int
     avg_length: float | None
     flags: tuple[str, ...]
+    lc_standard_error: float | None = None
     weights: Mapping[str, float] | None = None
 
 
@@ -198,27 +200,9 @@ def win_rates(
     Raises:
         ValueError: an unknown control, or a regularizer that is not among the models.
     """
-    if control not in (None, "length"):
-        raise ValueError(f"control must be length, not {control!r}")
-    for name in regularizers:
-        if name not in annotations.models:
-            raise ValueError(f"regularizer {name!r} is not among the models")
-    preference = np.where(annotations.preference == 0.0, 1.5, annotations.preference)  # legacy 0 is a draw
-    if ((preference < 1.0) | (preference > 2.0)).any():
-        bad = preference[(preference < 1.0) | (preference > 2.0)][0]
-        raise ValueError(f"preference {bad} is not between 1 and 2")
-    lengths = annotations.length_baseline - annotations.length_model
-    if annotations.own_failure is not None:
-        lengths = np.where(annotations.own_failure, 0.0, lengths)
-    gamma, gamma_from = None, "none"
-    if control == "length":
-        gamma, gamma_from = _gamma(annotations, preference, lengths, difficulty, min_models)
-    regular, draws, without = None, np.empty((0, 0)), np.empty((0, 0))
-    if control == "length":
-        if regularizers:
-            regular = _regularizing_rows(annotations, preference, lengths, gamma, regularizers)
-        prompts = len(annotations.prompts)
-        draws, without = resampled(np.random.default_rng(seed), prompts, samples), left_out(prompts)
+    found = prepared(annotations, control, difficulty, regularizers, samples, seed, min_models)
+    preference, lengths, gamma, gamma_from = found.preference, found.lengths, found.gamma, found.gamma_from
+    regular, draws, without = found.regular, found.draws, found.without
 
     out = []
     for code, name in enumerate(annotations.models):
@@ -246,19 +230,19 @@ def win_rates(
             raw, raw_error, lower, upper = rate.value, rate.standard_error, rate.lower, rate.upper
         else:
             flags.append("no_preferences")
-        lc: tuple[float | None, float | None, float | None] = (None, None, None)
+        lc = UNKNOWN
         weights = None
         if control == "length" and name == annotations.baseline:
-            lc, weights = (50.0, 50.0, 50.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
+            lc, weights = Rate(50.0, 50.0, 50.0, 0.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
         elif control == "length" and raw is not None:
             g = None if gamma is None else gamma[prompt]
-            lc, weights, more = controlled_rate(
+            lc, weights, more, _ = controlled_rate(
                 y, lengths[rows], g, draws[:, prompt], without[:, prompt], level, penalty, regular, mass
             )
             flags += more
             if gamma_from == "none":
                 flags.append("no_difficulty")
-            if lc[0] is not None and not plausible(raw, lc[0]):
+            if lc.value is not None and not plausible(raw, lc.value):
                 flags.append("lc_far_from_raw")
         out.append(
             WinRate(
@@ -267,16 +251,76 @@ def win_rates(
                 raw_error,
                 lower,
                 upper,
-                *lc,
+                lc.value,
+                lc.lower,
+                lc.upper,
                 n_wins=int(np.count_nonzero(y > 0.5)),
                 n_draws=int(np.count_nonzero(y == 0.5)),
                 n_total=int(valid.sum()),
                 avg_length=None if np.isnan(length).all() else float(np.nanmean(length)),
                 flags=tuple(flags),
+                lc_standard_error=lc.standard_error,
                 weights=weights,
             )
         )
     return sorted(out, key=lambda row: (row.win_rate is None, -(row.win_rate or 0.0), row.model))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the rates of all models are made of.
+
+    Attributes:
+        preference: as of `Annotations`, shape (N,).
+        lengths: the baseline's less the model's, shape (N,).
+        gamma: difficulty by prompt code, shape (P,); None without one.
+        gamma_from: ``given``, ``estimated`` or ``none``.
+        regular: rows that join every length-controlled fit.
+        draws: how often each prompt is in each resample, shape (S, P). `without`: the same with each group of prompts
+            left out, shape (G, P). Empty without length control.
+    """
+
+    preference: FloatArray
+    lengths: FloatArray
+    gamma: FloatArray | None
+    gamma_from: str
+    regular: tuple[FloatArray, FloatArray, FloatArray] | None
+    draws: FloatArray
+    without: FloatArray
+
+
+def prepared(
+    annotations: Annotations,
+    control: str | None,
+    difficulty: Mapping[object, float] | None,
+    regularizers: Sequence[str],
+    samples: int,
+    seed: int,
+    min_models: int,
+) -> Prepared:
+    """What the rates of all models are made of; arguments and errors as of `win_rates`."""
+    if control not in (None, "length"):
+        raise ValueError(f"control must be length, not {control!r}")
+    for name in regularizers:
+        if name not in annotations.models:
+            raise ValueError(f"regularizer {name!r} is not among the models")
+    preference = np.where(annotations.preference == 0.0, 1.5, annotations.preference)  # legacy 0 is a draw
+    if ((preference < 1.0) | (preference > 2.0)).any():
+        bad = preference[(preference < 1.0) | (preference > 2.0)][0]
+        raise ValueError(f"preference {bad} is not between 1 and 2")
+    lengths = annotations.length_baseline - annotations.length_model
+    if annotations.own_failure is not None:
+        lengths = np.where(annotations.own_failure, 0.0, lengths)
+    gamma, gamma_from = None, "none"
+    if control == "length":
+        gamma, gamma_from = _gamma(annotations, preference, lengths, difficulty, min_models)
+    regular, draws, without = None, np.empty((0, 0)), np.empty((0, 0))
+    if control == "length":
+        if regularizers:
+            regular = _regularizing_rows(annotations, preference, lengths, gamma, regularizers)
+        prompts = len(annotations.prompts)
+        draws, without = resampled(np.random.default_rng(seed), prompts, samples), left_out(prompts)
+    return Prepared(preference, lengths, gamma, gamma_from, regular, draws, without)
 
 
 def _gamma(

@@ -61,7 +61,8 @@ class _Told(NamedTuple):
 
 def holds_battles(folder: Path) -> bool:
     """Whether a folder holds tables of battles, and is no run's, nor one of several runs."""
-    if any((folder / name).exists() for name in (*NEEDED, "checkpoints", "earlier", "rejudged")) or next(folder.rglob("arena.db"), None):
+    named = (*NEEDED, "checkpoints", "earlier", "rejudged")
+    if any((folder / name).exists() for name in named) or next(folder.rglob("arena.db"), None):
         return False
     try:
         _, row = next(table_rows(folder))

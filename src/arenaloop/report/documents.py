@@ -29,7 +29,7 @@ _PARAGRAPHS, _PARAGRAPH = 6, 2_000
 """paragraphs that are shown, and their characters"""
 _SHOWN = 24
 """tables and curves that are shown, of a stage or of none"""
-_RATED = ("rating", "lower", "upper", "win_rate", "undecided_share", "worst", "best")
+_RATED = ("rating", "lower", "upper", "win_rate", "weighted_win_rate", "undecided_share", "worst", "best")
 _FIGURES = ("rating", "lower", "upper", "gold_accuracy", "gold_utility", "mean_length", "seconds")
 
 

@@ -44,7 +44,7 @@ from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
-from arenaloop.table_files import is_pattern, table_files
+from arenaloop.table_files import is_pattern
 
 __all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
 

@@ -173,6 +173,7 @@ def alpaca_eval(met: Met) -> JsonRow:
     if len(prompt.messages) > 1 or prompt.follow_ups:
         raise UnfitError("a prompt of more than one turn: AlpacaEval has one instruction")
     return {
+        **({} if (own := prompt.question_id) is None else {"question_id": own}),
         "instruction": prompt.last_user,
         "output_1": met.texts_a[0] if met.texts_a else "",
         "generator_1": met.model_a,

@@ -6,18 +6,24 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from arenaloop.data.result_files import board_of
 from arenaloop.errors import InputError
+from arenaloop.ratings.win_rate import WinRate
 from arenaloop.regular_files import read_regular
 from arenaloop.terminal import figure, plain, span
 
-__all__ = ["as_csv", "as_markdown", "read_document"]
+__all__ = ["as_csv", "as_markdown", "rates_csv", "read_document"]
 
 _COLUMNS = ("rank", "model", "rating", "lower", "upper", "win_rate", "battles")
-_MORE = ("estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
+_RATES = (
+    "model", "win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total", "discrete_win_rate",
+    "avg_length", "length_controlled_winrate", "lc_standard_error",
+)  # fmt: skip
+_MORE = ("weighted_win_rate", "estimate", "own_failures", "undecided", "undecided_share", "worst", "best")
 
 
 def read_document(source: Path) -> dict[str, Any]:
@@ -72,6 +78,23 @@ def as_csv(document: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def rates_csv(rows: Iterable[WinRate]) -> str:
+    """Win rates as AlpacaEval's ``leaderboard.csv`` has them, unrounded; names as of `as_csv`.
+
+    Of annotations that are preferences, ``discrete_win_rate`` counts winners, a draw as half of one.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_RATES)
+    for row in rows:
+        lost = row.n_total - row.n_wins - row.n_draws
+        discrete = 100.0 * (row.n_wins + row.n_draws / 2.0) / row.n_total if row.n_total else None
+        cells = [_inert(row.model), row.win_rate, row.standard_error, row.n_wins, lost, row.n_draws, row.n_total]
+        cells += [discrete, row.avg_length, row.lc_win_rate, row.lc_standard_error]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return out.getvalue()
+
+
 def _inert(name: str) -> str:
     """A name that no spreadsheet takes for a formula, whatever blanks stand before it."""
     shown = plain(name)
@@ -82,23 +105,26 @@ def as_markdown(document: dict[str, Any]) -> str:
     """The board as `rank` shows it, and its notes."""
     rows = document["leaderboard"]
     level = document.get("level") or 0.95
-    lines = [
-        f"| # | model | rating | {level * 100:g} % interval | win rate | battles |",
-        "|--:|:--|--:|--:|--:|--:|",
-    ]
+    weighted = any(row.get("weighted_win_rate") is not None for row in rows)
+    titles = ["#", "model", "rating", f"{level * 100:g} % interval", "win rate", *["weighted"] * weighted, "battles"]
+    lines = [f"| {' | '.join(titles)} |", f"|--:|:--|{'--:|' * (len(titles) - 2)}"]
     for row in rows:
-        share = row["win_rate"]
         cells = [
             str(row["rank"]),
             _escaped(str(row["model"])),
             figure(row["rating"], ".0f"),
             span(row["lower"], row["upper"], ".0f"),
-            "–" if share is None else f"{share * 100:.1f} %",
+            _percent(row["win_rate"]),
+            *([_percent(row.get("weighted_win_rate"))] if weighted else []),
             str(row["battles"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"* {_escaped(str(note))}" for note in document.get("notes") or [])]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def _escaped(text: str) -> str:
