@@ -23,7 +23,7 @@ _OF_BATTLES = frozenset(("model_a", "model_b", "model_1", "model_2", "generator_
 """Columns that tables of battles and of judgments have, and lists of ratings have not."""
 
 
-def board_named(source: Path, messages: Console, *, stream: bool = False) -> Board:
+def board_named(source: Path, messages: Console, *, stream: bool = False, rating: str | None = None) -> Board:
     """Ratings and intervals by model.
 
     Args:
@@ -31,6 +31,7 @@ def board_named(source: Path, messages: Console, *, stream: bool = False) -> Boa
             takes, which are rated by its defaults, and streamed where it would stream them.
         messages: where lines say how far a run is, and what streaming takes.
         stream: whether battles are to be streamed in any case.
+        rating: the column of a leaderboard that is the rating, where it has it.
 
     Raises:
         InputError: it is neither, or cannot be read.
@@ -44,7 +45,7 @@ def board_named(source: Path, messages: Console, *, stream: bool = False) -> Boa
         return _rated(source, messages, stream=stream)
     with fetched(source) as here, readable(here, messages) as there:
         refuse_unrated(there, source)
-        return read_leaderboard(there)
+        return read_leaderboard(there, rating)
 
 
 def _rated(source: Path, messages: Console, *, stream: bool) -> Board:
