@@ -208,3 +208,28 @@ def test_a_table_of_winrate_is_read(tmp_path: Path, controlled: bool) -> None:
     told = run(str(tmp_path / "wr.json"), str(tmp_path / "theirs.csv"))
     assert ("lc_win_rate, the length-controlled rate, is the rating" in told) is controlled
     assert ("win_rate is the rating, as no model has" in told) is not controlled
+
+
+def test_of_a_list_without_intervals_spearman_alone_is_known(boards: tuple[str, str], tmp_path: Path) -> None:
+    bare = tmp_path / "elo.csv"
+    bare.write_text("model,rating,votes\na,1100,5\nb,1000,9\nc,1050,1\nd,900,2\n")
+    told = json.loads(run(boards[0], str(bare), "--json"))
+    assert told["spearman"] == pytest.approx(100.0)
+    unknown = ("reference_separated", "human_agreement", "average", "wrongly_separated", "spearman_lower")
+    assert [told[name] for name in unknown] == [None] * 5
+    assert told["differentiation"] == pytest.approx(400 / 6)
+    assert told["differentiation_lower"] < told["differentiation"]
+    told = json.loads(run(str(bare), boards[0], "--json"))
+    assert (told["spearman"], told["differentiation"], told["human_agreement"]) == (pytest.approx(100.0), None, None)
+    assert told["reference_separated"] == 4
+    shown = run(boards[0], str(bare))
+    assert "note: not known without intervals, of which B has none: human agreement, average" in shown
+    assert "separate" not in shown
+
+
+def test_the_column_of_the_rating_may_be_named(boards: tuple[str, str], tmp_path: Path) -> None:
+    bare = tmp_path / "elo.csv"
+    bare.write_text("model,rating,votes\na,1100,5\nb,1000,9\nc,1050,1\n")
+    assert json.loads(run(boards[0], str(bare), "--rating", "votes", "--json"))["spearman"] == pytest.approx(-50.0)
+    with pytest.raises(InputError, match=r"neither .*ours.csv nor .*theirs.json is a list with a column elo"):
+        run(*boards, "--rating", "elo")

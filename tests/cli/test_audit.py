@@ -125,6 +125,26 @@ def test_a_served_judge_is_asked_once_and_costs_nothing_again(arenaloop: Command
     assert [row["votes"] for row in json.loads(more.out)["leaderboard"] if row["kind"] == "judge"] == [5, 10]
 
 
+def test_votes_at_temperature_0_are_said_to_be_alike_before_they_are_paid_for(
+    arenaloop: Command, labels: Path, served: Any, tmp_path: Path
+) -> None:
+    def told(*arguments: str) -> str:
+        ended = arenaloop("audit", "--labels", labels, "--limit", "2", "--judge", *arguments)
+        assert ended.code == 0, ended.lines
+        return " ".join(ended.lines)
+
+    judge, said = f"judge={served.url}#m", "judge: temperature 0, so that 3 votes are paid for"
+    assert f"warning: {said}" in told(judge, "--seeds", "3", "--dry-run")
+    assert served.heard == []
+    assert "temperature" not in told(judge)
+    assert f"warning: {said}" in told(judge, "--seeds", "3")
+    notes = json.loads(Path("runs/audit/audit.json").read_text())["notes"]
+    assert any(said in note for note in notes)
+    for setting in ("sampling: {temperature: 0.7}", "drop_params: [temperature]", "extra_body: {temperature: 1}"):
+        (tmp_path / "j.yaml").write_text(f"spec: {served.url}#m\n{setting}\n")
+        assert "temperature 0" not in told(str(tmp_path / "j.yaml"), "--seeds", "3", "--judge", "builtin:longest")
+
+
 def test_a_judge_that_cannot_be_read_ends_with_3_and_is_asked_again(
     arenaloop: Command, labels: Path, served: Any
 ) -> None:

@@ -80,6 +80,10 @@ def test_control_with_estimated_and_with_given_difficulty(annotations: Path, tmp
         assert one["lc_win_rate"] != two["lc_win_rate"]
         assert "partial_difficulty" in two["flags"]
         assert "partial_difficulty" not in one["flags"]
+    told = run(*(each for each in arguments if each != "--json"), "--difficulty", str(gamma))
+    left_out = [int(number) for number in re.findall(r"m\d \((\d+) of \d+\)", told)]
+    assert left_out
+    assert all(number > 0 for number in left_out)
 
 
 def test_the_table_shows_both_rates(annotations: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +28,33 @@ def test_without_clusters_it_is_wilsons_interval_at_a_slightly_smaller_n() -> No
     assert found.upper == pytest.approx(0.3662, abs=0.0008)
     assert found.lower < 0.2553
     assert found.upper > 0.3662
+
+
+def documented(y: list[float], level: float = 0.95) -> tuple[float, float]:
+    """The interval as docs/ratings.md has it, step by step, of one row for each prompt."""
+    n, p = len(y), statistics.fmean(y)
+    v = statistics.variance(y) / n
+    rows = min(p * (1 - p) / v, max(n, p * (1 - p) / (v + 1 / (2 * n * (n - 1)))))
+    z = statistics.NormalDist().inv_cdf(0.5 + level / 2)
+    m = rows * (z / t_quantile(level, n - 1)) ** 2
+    middle, half = p + z * z / (2 * m), z * math.sqrt(p * (1 - p) / m + z * z / (4 * m * m))
+    return (middle - half) / (1 + z * z / m), (middle + half) / (1 + z * z / m)
+
+
+def test_the_documented_example_to_the_last_digit() -> None:
+    """Ten probabilities of a judge; the figures stand in docs/ratings.md."""
+    y = [0.05, 0.95, 0.3, 0.8, 0.6, 0.45, 0.9, 0.2, 0.7, 0.55]
+    found = rate(y)
+    assert (found.value, found.standard_error) == pytest.approx((0.55, 0.0951607), abs=5e-8)
+    assert (found.lower, found.upper) == pytest.approx((0.298488, 0.778310), abs=5e-7)
+    assert (found.lower, found.upper) == pytest.approx(documented(y), abs=1e-9)
+
+
+@given(st.lists(st.floats(0.01, 0.99).map(lambda x: round(x, 2)), min_size=3, max_size=60))
+def test_of_one_row_for_each_prompt_the_interval_is_the_documented_one(y: list[float]) -> None:
+    if len(set(y)) > 1:
+        found = rate(y)
+        assert (found.lower, found.upper) == pytest.approx(documented(y), abs=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

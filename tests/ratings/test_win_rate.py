@@ -96,6 +96,17 @@ def test_one_win_is_too_few_for_a_length_controlled_interval() -> None:
         assert row.lower is not None
 
 
+def test_draws_are_no_certainty() -> None:
+    """Resamples of draws alone are all alike, as are nearly all of those of draws and one win."""
+    cases = (([], False, True), ([2], False, True), ([2, 1], True, True), ([2, 1] * 5, True, False))
+    for others, known, flagged in cases:
+        preferences = [*others, *[1.5] * (40 - len(others))]
+        row = win_rates(one_model(preferences, [*range(40)], [30] * 40), control="length", samples=99)[0]
+        assert (row.lc_lower is not None) == (row.lc_upper is not None) == known
+        assert ("few_wins_or_losses" in row.flags) == flagged
+        assert row.upper - row.lower > 8
+
+
 def test_few_wins_or_losses_are_flagged() -> None:
     for wins, flagged in ((9, True), (10, False), (50, False), (51, True)):
         preferences = [2.0] * wins + [1.0] * (60 - wins)

@@ -30,6 +30,13 @@ def agree(
         ),
     ],
     reference: Annotated[Path, typer.Argument(metavar="B", help="The reference, in one of the same forms.")],
+    rating: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column that is the rating, in lists that have it: length_controlled_winrate, say. No intervals.",
+        ),
+    ] = None,
     stream: Annotated[
         bool,
         typer.Option("--stream", help="Read battles a block at a time. Default: where they are many, or far away."),
@@ -53,7 +60,8 @@ def agree(
 
     A CSV needs the columns model,rating,lower,upper; AlpacaEval's leaderboard.csv is read by its win_rate, and what
     `winrate --json` prints by its length-controlled rate where there is one, else by the win rate; --rate says which of
-    them is compared. Battles are rated first, as rank does without options.
+    them is compared. Battles are rated first, as rank does without options. Of a list without intervals Spearman's
+    correlation alone is known.
 
     Examples:
 
@@ -64,16 +72,22 @@ def agree(
         arenaloop agree battles/ votes.parquet
 
         arenaloop agree winrates.json leaderboard.csv --rate controlled
+
+        arenaloop agree runs/mine elo.csv --rating arena_elo
     """
     from rich.console import Console
 
     from arenaloop.cli.ranked import board_named
-    from arenaloop.ratings.agreement import consistency, consistency_rates
+    from arenaloop.ratings.agreement import consistency, consistency_rates, has_intervals
 
     if rated_by not in _RATES:
         raise ConfigError(f"--rate {rated_by}: raw or controlled")
-    messages, kind = Console(stderr=True), _RATES[rated_by]
-    ours, theirs = (board_named(source, messages, stream=stream, rate=kind) for source in (benchmark, reference))
+    if rated_by is not None and rating is not None:
+        raise ConfigError("--rate or --rating, not both")
+    messages, how = Console(stderr=True), {"rate": _RATES[rated_by], "rating": rating}
+    ours, theirs = (board_named(source, messages, stream=stream, **how) for source in (benchmark, reference))
+    if rating is not None and ours.column is None and theirs.column is None:
+        raise InputError(f"neither {benchmark} nor {reference} is a list with a column {rating}")
     if not set(ours) & set(theirs):
         alike = "".join(f"; {line}" for line in _twins(ours, theirs))
         raise InputError(f"{benchmark} and {reference} have no model in common{alike}")
@@ -82,6 +96,10 @@ def agree(
     except ValueError as error:
         raise InputError(str(error)) from None
     notes = [*ours.notes, *theirs.notes, *_unmatched(ours, theirs)]
+    missing = [name.replace("_", " ") for name, rate in rates.items() if rate.value is None]
+    if missing and (without := [letter for letter, one in (("A", ours), ("B", theirs)) if not has_intervals(one)]):
+        lacks = f"{without[0]} has none" if len(without) == 1 else "A and B have none"
+        notes.append(f"not known without intervals, of which {lacks}: {', '.join(missing)}")
     if as_json:
         for note in notes:  # the document has scalars only
             typer.echo(plain(f"note: {note}"), err=True)
@@ -92,13 +110,14 @@ def agree(
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     both = f"{counted(result.models, 'model')} in both, {counted(result.pairs, 'pair')}"
-    typer.echo(f"{both}, {result.reference_separated} separated by B")
+    told = result.reference_separated
+    typer.echo(both if told is None else f"{both}, {told} separated by B")
     for name, rate in rates.items():
         ends = "" if rate.lower is None or rate.upper is None else f"  {rate.lower:6.2f} … {rate.upper:.2f}"
         typer.echo(f"{name.replace('_', ' '):16} {'–' if rate.value is None else f'{rate.value:6.2f}'}{ends}")
-    typer.echo(
-        f"of the pairs that B separates, A orders {result.opposite} the other way and leaves {result.undecided} open"
-    )
+    if result.human_agreement is not None:
+        other = f"A orders {result.opposite} the other way and leaves {result.undecided} open"
+        typer.echo(f"of the pairs that B separates, {other}")
     if result.wrongly_separated is not None:
         typer.echo(f"wrong of the pairs that both separate: {result.wrongly_separated:.2f}")
     for note in notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,8 +27,9 @@ from arenaloop.config import AuditSettings
 from arenaloop.data.formats.labels import labelled_pairs, read_labels, split_filter
 from arenaloop.errors import ConfigError, StoppedError, StorageError
 from arenaloop.jsonl import encode_json, write_json
-from arenaloop.judges.base import ModelJudge
+from arenaloop.judges.base import Judge, ModelJudge
 from arenaloop.judges.jury import Jury
+from arenaloop.judges.repeats import own_votes
 from arenaloop.models.secrets import without_secrets
 from arenaloop.specs import judge
 from arenaloop.store import Store
@@ -82,7 +84,7 @@ def execute(
                 refuse_other(there, out, claimed, "audit", keep=False)
                 budget.begin(there)
             expected = estimate_audit(plan, there, measure=measure, batch=batch)
-        _print_plan(plan, out, messages, expected, claimed)
+        _print_plan(plan, out, messages, expected, claimed, _greedy(settings, plan.judges))
         for line in expected.lines():
             say(messages, line, on_screen=True)
         if as_json:
@@ -96,7 +98,7 @@ def execute(
         write_settings(out, settings)
         ingest(plan, store)
         expected = estimate_audit(plan, store, batch=batch)
-        _print_plan(plan, out, messages, expected, claimed)
+        _print_plan(plan, out, messages, expected, claimed, _greedy(settings, plan.judges))
         for line in expected.head():
             say(messages, line, on_screen=True)
         try:
@@ -181,11 +183,42 @@ def _plan(settings: AuditSettings) -> AuditPlan:
         reask=[one.reask for one in settings.judges],
         seed=settings.seed,
         concurrency=settings.concurrency,
-        notes=(*labels.notes, *(f"judge {one.name}: {note}" for one in judges for note in getattr(one, "notes", ()))),
+        notes=(
+            *labels.notes,
+            *(f"judge {one.name}: {note}" for one in judges for note in getattr(one, "notes", ())),
+            *_greedy(settings, judges),
+        ),
     )
 
 
-def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate, claimed: Claim | None) -> None:
+def _greedy(settings: AuditSettings, judges: Sequence[Judge]) -> list[str]:
+    """What to say of judges whose votes are all asked alike, and answered alike unless the server is not exact."""
+    votes = settings.seeds or 1
+    names = [
+        built.name
+        for one, built in zip(settings.judges, judges, strict=True)
+        if votes > 1
+        and own_votes(built) is None
+        and one.sampling.temperature == 0
+        and "temperature" not in {*one.drop_params, *one.extra_body}
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: temperature 0, so that {votes} votes are paid for and can differ by the server's own "
+        "noise alone: var and itself measure nothing else. Votes that differ need sampling: {temperature: 0.7} in the "
+        "judge's YAML file"
+    ]
+
+
+def _print_plan(
+    plan: AuditPlan,
+    out: Path,
+    console: Console,
+    expected: Estimate,
+    claimed: Claim | None,
+    warnings: Sequence[str],
+) -> None:
     if claimed is not None:
         say(console, f"{out}: {claimed.line()}", on_screen=True)
     calls = sum(2 * plan.votes_of(j) * len(plan.pairs) for j in plan.judges if isinstance(j, ModelJudge))
@@ -196,3 +229,5 @@ def _print_plan(plan: AuditPlan, out: Path, console: Console, expected: Estimate
         + expected.ahead(f"at most {counted(calls, 'judge call')}, re-asking apart"),
         on_screen=True,
     )
+    for line in warnings:
+        say(console, f"warning: {line}", on_screen=True)

@@ -23,7 +23,9 @@ _OF_BATTLES = frozenset(("model_a", "model_b", "model_1", "model_2", "generator_
 """Columns that tables of battles and of judgments have, and lists of ratings have not."""
 
 
-def board_named(source: Path, messages: Console, *, stream: bool = False, rate: RateKind | None = None) -> Board:
+def board_named(
+    source: Path, messages: Console, *, stream: bool = False, rate: RateKind | None = None, rating: str | None = None
+) -> Board:
     """Ratings and intervals by model.
 
     Args:
@@ -31,7 +33,7 @@ def board_named(source: Path, messages: Console, *, stream: bool = False, rate: 
             takes, which are rated by its defaults, and streamed where it would stream them.
         messages: where lines say how far a run is, and what streaming takes.
         stream: whether battles are to be streamed in any case.
-        rate: as of `read_leaderboard`.
+        rate, rating: as of `read_leaderboard`.
 
     Raises:
         InputError: it is neither, or cannot be read.
@@ -45,7 +47,7 @@ def board_named(source: Path, messages: Console, *, stream: bool = False, rate: 
         return _rated(source, messages, stream=stream)
     with fetched(source) as here, readable(here, messages) as there:
         refuse_unrated(there, source)
-        return read_leaderboard(there, rate)
+        return read_leaderboard(there, rate, rating)
 
 
 def _rated(source: Path, messages: Console, *, stream: bool) -> Board:

@@ -112,6 +112,9 @@ def flag_notes(rows: Sequence[WinRate], bounds: Mapping[str, RateBounds]) -> lis
         models = [row.model for row in rows if flag in row.flags]
         if flag == "failed_annotations":
             models = [f"{name} ({bounds[name].undecided:,})" for name in models]
+        elif flag == "partial_difficulty":
+            of = {row.model: f"{row.n_no_difficulty:,} of {row.n_total:,}" for row in rows}
+            models = [f"{name} ({of[name]})" for name in models]
         more = f" and {len(models) - _NAMED:,} more" if len(models) > _NAMED else ""
         notes.append(f"{', '.join(models[:_NAMED])}{more}: {FLAGS[flag]}")
     return notes

@@ -27,6 +27,7 @@ __all__ = [
     "consistency",
     "consistency_rates",
     "fleiss_kappa",
+    "has_intervals",
     "kendall",
     "krippendorff_alpha",
     "mean_spearman",
@@ -52,11 +53,12 @@ class Consistency:
     Attributes:
         models: models that both lists rate.
         pairs: pairs of them.
-        reference_separated: pairs whose intervals the reference separates.
+        reference_separated: pairs whose intervals the reference separates; None where it has none.
         spearman: rank correlation of the scores (needs 3 models).
         human_agreement: over the pairs that the reference separates, the mean of +1 (same order), -1 (opposite) and 0
             (the benchmark cannot tell).
-        differentiation: share of all pairs that the benchmark separates.
+        differentiation: share of all pairs that the benchmark separates. It is None where the benchmark has no
+            intervals, and so is human agreement where either list has none.
         average: mean of the three.
         opposite, undecided: separated pairs of the reference that the benchmark orders the other way, or not at all.
         wrongly_separated: of the pairs that both separate, the share that the benchmark orders the other way: what a
@@ -66,7 +68,7 @@ class Consistency:
 
     models: int
     pairs: int
-    reference_separated: int
+    reference_separated: int | None
     spearman: float | None
     human_agreement: float | None
     differentiation: float | None
@@ -88,18 +90,19 @@ def consistency(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]
     found = _compared(ours, theirs)
     apart, told = _pairs(ours), _pairs(theirs)
     both = apart[told != 0] * told[told != 0]
+    known = _known(ours), _known(theirs)
     opposite, decided = int((both < 0).sum()), int((both != 0).sum())
     tau = kendall(ours[0], theirs[0])
     return Consistency(
         models=ours.shape[1],
         pairs=len(apart),
-        reference_separated=len(both),
+        reference_separated=len(both) if known[1] else None,
         spearman=found["spearman"],
         human_agreement=found["human_agreement"],
         differentiation=found["differentiation"],
         average=found["average"],
         opposite=opposite,
-        undecided=len(both) - decided,
+        undecided=len(both) - decided if all(known) else 0,
         wrongly_separated=100.0 * opposite / decided if decided else None,
         kendall=None if tau is None else 100.0 * tau,
     )
@@ -114,6 +117,7 @@ def consistency_rates(
     takes the interval along (of one with an open end, the other end tells). The interval is the figure, give or take
     1.96 standard deviations of the draws, within what it can be: percentiles would lie too low, as a draw adds its
     noise to that of the ratings. It knows of chance only, and nothing of a judge that errs alike on every prompt.
+    Where a list has no intervals, nobody knows how far its ratings are chance: what needs them has none either.
 
     Args:
         samples, seed: of the draws.
@@ -123,8 +127,9 @@ def consistency_rates(
     """
     found = consistency(benchmark, reference)
     rng = np.random.default_rng(seed)
-    lists = []
+    lists, blind = [], []
     for columns in _columns(benchmark, reference):
+        blind.append(not _known(columns))
         rating, lower, upper = columns
         ends = np.stack([rating - lower, upper - rating])
         error = np.where(np.isfinite(ends), ends, ends[::-1]).mean(axis=0) / _TWO_SIDED
@@ -135,7 +140,8 @@ def consistency_rates(
     for name in ("spearman", "human_agreement", "differentiation", "average"):
         value: float | None = getattr(found, name)
         known = [each for one in drawn if (each := one[name]) is not None]
-        if value is None or len(known) < samples / 2:
+        alone = blind[:1] if name == "differentiation" else blind
+        if value is None or len(known) < samples / 2 or any(alone):
             rates[name] = Rate(value, n=found.pairs)
             continue
         error_ = float(np.std(known))
@@ -145,6 +151,16 @@ def consistency_rates(
 
 
 _TWO_SIDED = NormalDist().inv_cdf(0.975)
+
+
+def has_intervals(board: Mapping[str, Scored]) -> bool:
+    """Whether any of its models has an end that is not open."""
+    return any(np.isfinite(end) for row in board.values() for end in (row.lower, row.upper))
+
+
+def _known(columns: FloatArray) -> bool:
+    """The same, of columns of shape (3, n)."""
+    return bool(np.isfinite(columns[1:]).any()) or columns.shape[1] == 0
 
 
 def _columns(benchmark: Mapping[str, Scored], reference: Mapping[str, Scored]) -> tuple[FloatArray, FloatArray]:
@@ -166,10 +182,11 @@ def _compared(ours: FloatArray, theirs: FloatArray) -> dict[str, float | None]:
     """Spearman, human agreement, differentiation and their average, in percent, of columns of shape (3, n)."""
     apart, told = _pairs(ours), _pairs(theirs)
     rho = spearman(ours[0], theirs[0])
+    able = _known(ours)
     shares = [
         None if rho is None else 100.0 * rho,
-        100.0 * float((apart * told)[told != 0].mean()) if told.any() else None,
-        100.0 * float((apart != 0).mean()) if len(apart) else None,
+        100.0 * float((apart * told)[told != 0].mean()) if told.any() and able else None,
+        100.0 * float((apart != 0).mean()) if len(apart) and able else None,
     ]
     known = [share for share in shares if share is not None]
     average = float(np.mean(known)) if len(known) == 3 else None

@@ -135,8 +135,13 @@ def controlled_rate(
     lower: float | None = None
     upper: float | None = None
     error: float | None = None
-    rarer = min(float((mass[0] * target).sum()), float((mass[0] * (1.0 - target)).sum()))
-    if rarer >= 2.0:  # with fewer, many resamples hold none, and say the same each time
+    # what tells resamples apart: rows that are not as most are (all draws, or draws and one win, vary no more than
+    # wins alone), and wins and losses. With fewer than two many resamples hold none, and say the same each time
+    counts = usable & (each > 0)
+    other = counts & (target != np.median(target[counts])) if counts.any() else counts
+    sums = mass[0] * target, mass[0] * (1.0 - target), each * other
+    rarer = min(float(one.sum()) for one in sums)
+    if rarer >= 2.0:
         drawn = refitted(weight)
         error = float(np.nanstd(drawn, ddof=1))
         lower, upper = bca_interval(drawn, value, refitted(left_out), level)

@@ -19,7 +19,8 @@ FLAGS: Mapping[str, str] = {
     "penalised": "wins and losses separate completely, so a small ridge keeps the length-controlled fit finite",
     "constant_length": "all its answers have the same length",
     "uneven_weights": "a few heavy rows decide: all of them count as less than half as many alike ones",
-    "few_wins_or_losses": "of too few wins or losses, the length-controlled interval holds less often than it says",
+    "few_wins_or_losses": "of too few wins or losses, or of hardly anything but draws, the length-controlled "
+    "interval holds less often than it says",
     "repeated_outputs": "it gives the same answer to several prompts",
     "lc_far_from_raw": "the length-controlled rate lies implausibly far from the raw one: do not trust it",
 }

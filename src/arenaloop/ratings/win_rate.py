@@ -123,7 +123,8 @@ class WinRate:
         standard_error: 100 times the standard error of that mean, clustered by prompt.
         lower, upper: Wilson's interval of `win_rate` for clusters, see `rates.clustered_rate`.
         lc_win_rate, lc_lower, lc_upper: with length controlled, and its BCa bootstrap interval over prompts; None where
-            it was not asked for. The interval alone is None with fewer than two wins or two losses (draws half).
+            it was not asked for. The interval alone is None with fewer than two wins or two losses (draws half), or
+            fewer than two rows that are not as most are (all draws).
         n_wins, n_draws, n_total: annotations above 1.5, at 1.5, and all that did not fail.
         avg_length: mean characters of the model's outputs.
         flags: what a reader should know: ``baseline``, ``no_preferences``, ``failed_annotations``, ``no_lengths``,
@@ -135,6 +136,7 @@ class WinRate:
             wrong).
         lc_standard_error: of `lc_win_rate`, over the resamples behind its interval; None where that is.
         weights: the GLM's ``length``, ``difficulty`` and ``model`` coefficients, None without a fit.
+        n_no_difficulty: annotations left out of the fit, since their prompt's difficulty is unknown.
     """
 
     model: str
@@ -152,6 +154,7 @@ class WinRate:
     flags: tuple[str, ...]
     lc_standard_error: float | None = None
     weights: Mapping[str, float] | None = None
+    n_no_difficulty: int = 0
 
 
 def preference_from_logprobs(first: float | None, second: float | None, *, switched: bool = False) -> float | None:
@@ -231,7 +234,7 @@ def win_rates(
         else:
             flags.append("no_preferences")
         lc = UNKNOWN
-        weights = None
+        weights, unknown = None, 0
         if control == "length" and name == annotations.baseline:
             lc, weights = Rate(50.0, 50.0, 50.0, 0.0), {"length": 0.0, "difficulty": 0.0, "model": 0.0}
         elif control == "length" and raw is not None:
@@ -240,6 +243,8 @@ def win_rates(
                 y, lengths[rows], g, draws[:, prompt], without[:, prompt], level, penalty, regular, mass
             )
             flags += more
+            if g is not None and "partial_difficulty" in more:
+                unknown = int(np.count_nonzero(valid & np.isnan(g)))
             if gamma_from == "none":
                 flags.append("no_difficulty")
             if lc.value is not None and not plausible(raw, lc.value):
@@ -261,6 +266,7 @@ def win_rates(
                 flags=tuple(flags),
                 lc_standard_error=lc.standard_error,
                 weights=weights,
+                n_no_difficulty=unknown,
             )
         )
     return sorted(out, key=lambda row: (row.win_rate is None, -(row.win_rate or 0.0), row.model))

@@ -37,6 +37,34 @@ def test_csv_with_other_columns(tmp_path: Path, packed: bool) -> None:
     assert read_leaderboard(tmp_path / "b.csv") == {"a": Scored(1100.5, 1090.0, 1110.0)}
 
 
+@pytest.mark.parametrize("text", ["model,rating\na,3\nb,2\nc,\n", "model,rating,lower,upper\na,3,,\nb,2,,\nc,,,\n"])
+def test_a_list_without_any_interval_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "b.csv").write_text(text)
+    board = read_leaderboard(tmp_path / "b.csv")
+    assert board == {"a": Scored(3.0, -math.inf, math.inf), "b": Scored(2.0, -math.inf, math.inf)}
+    assert board.notes == (
+        f"{tmp_path / 'b.csv'}: no row has an interval",
+        f"{tmp_path / 'b.csv'}: without a rating, left out: 'c'",
+    )
+    (tmp_path / "b.csv").write_text("model,rating\na,3\na,2\n")
+    with pytest.raises(InputError, match="'a' for the second time"):
+        read_leaderboard(tmp_path / "b.csv")
+    (tmp_path / "b.csv").write_text("model,rating\na,\n")
+    with pytest.raises(InputError, match="no row with a rating"):
+        read_leaderboard(tmp_path / "b.csv")
+
+
+def test_another_column_may_be_the_rating(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text(
+        ",win_rate,standard_error,length_controlled_winrate\na,50,1,40\nb,40,1,45\nc,1,1,\n"
+    )
+    board = read_leaderboard(tmp_path / "b.csv", "length_controlled_winrate")
+    assert {name: row.rating for name, row in board.items()} == {"a": 40.0, "b": 45.0}
+    assert board.column == "length_controlled_winrate"
+    other = read_leaderboard(tmp_path / "b.csv", "arena_elo")
+    assert (other.column, other["a"].rating) == (None, 50.0)
+
+
 def test_a_bare_list_of_rows(tmp_path: Path) -> None:
     rows = [
         {"model": "a", "rating": 1, "lower": 0, "upper": 2},

@@ -36,15 +36,19 @@ class Board(dict[str, Scored]):
 
     Attributes:
         notes: what was left out and what is doubtful, in plain words.
+        column: the one that is the rating, where the reader was told which.
     """
 
-    def __init__(self, rows: Mapping[str, Scored], notes: Sequence[str] = ()) -> None:
+    def __init__(self, rows: Mapping[str, Scored], notes: Sequence[str] = (), column: str | None = None) -> None:
         super().__init__(rows)
         self.notes = tuple(notes)
+        self.column = column
 
 
-def read_leaderboard(path: str | Path, rate: RateKind | None = None) -> Board:
+def read_leaderboard(path: str | Path, rate: RateKind | None = None, rating: str | None = None) -> Board:
     """Ratings and intervals by model; rows without a rating or an interval are left out, and one missing end is open.
+
+    Where no row has an interval, all with a rating are read, and both their ends are open.
 
     Args:
         path: JSON (our document, or a list of its rows) or CSV, plain or gzip, or a run directory. AlpacaEval's
@@ -53,13 +57,14 @@ def read_leaderboard(path: str | Path, rate: RateKind | None = None) -> Board:
             model but the baseline has one, else the win rate.
         rate: of these two, which rate is the rating instead. AlpacaEval's length-controlled rate has its own standard
             error, or where the file tells none that of the win rate.
+        rating: the column that is the rating, without an interval, where the file has it.
 
     Raises:
         InputError: the file cannot be read, lacks a column, holds something that is no number, a model twice, or an
             interval that does not hold its rating.
     """
     path = board_of(Path(path))
-    return board_of_rows(path, _rows(path), rate=rate)
+    return board_of_rows(path, _rows(path), rate=rate, rating=rating)
 
 
 def board_of_rows(
@@ -68,6 +73,7 @@ def board_of_rows(
     notes: Sequence[str] = (),
     *,
     rate: RateKind | None = None,
+    rating: str | None = None,
 ) -> Board:
     """A leaderboard of its rows, each after where it stands; as of `read_leaderboard`.
 
@@ -75,40 +81,48 @@ def board_of_rows(
         path: where they are from, for errors and notes.
         rows: the rows.
         notes: what else is to be known of them.
-        rate: as of `read_leaderboard`.
+        rate, rating: as of `read_leaderboard`.
     """
     board: dict[str, Scored] = {}
+    bare: dict[str, Scored] = {}  # without an interval
     unrated: list[str] = []
     places: list[tuple[float, float]] = []
     by_rate, lent = False, 0
     rows = list(rows)
-    columns, told = _of_winrate([row for _, row in rows], rate)
+    column = rating if rating is not None and any(rating in row for _, row in rows) else None
+    columns, told = (None, ()) if column else _of_winrate([row for _, row in rows], rate)
     for place, row in rows:
-        by_rate = by_rate or (not columns and _is_alpaca_eval(row))
-        if columns:
+        by_rate = by_rate or (not columns and not column and _is_alpaca_eval(row))
+        if column:
+            row = {"model": _name(path, place, row), "rating": row.get(column)}
+        elif columns:
             row = {"model": row["model"]} | {name: row.get(of) for name, of in zip(_COLUMNS[1:], columns, strict=True)}
         elif by_rate:
             lent += rate == "controlled" and _lacks_own_error(row)
             row = _rated_by_win(path, place, row, rate)
         missing = [name for name in _COLUMNS if name not in row]
-        if missing:
+        if missing and missing != ["lower", "upper"]:
             keys = ", ".join(map(str, row)) or "no columns"
             raise InputError(f"{path}, {place}: missing column {', '.join(missing)} (found: {keys})")
-        values = [_number(path, place, name, row[name]) for name in _COLUMNS[1:]]
-        rating, lower, upper = values
+        value, lower, upper = (_number(path, place, name, row.get(name)) for name in _COLUMNS[1:])
         model = str(row["model"])
-        if rating is None or lower is upper is None:
+        if value is None:
             unrated.append(model)
             continue
-        if model in board:
+        if model in board or model in bare:
             raise InputError(f"{path}, {place}: model {model!r} for the second time")
-        board[model] = Scored(rating, -math.inf if lower is None else lower, math.inf if upper is None else upper)
+        if lower is upper is None:
+            bare[model] = Scored(value, -math.inf, math.inf)
+            continue
+        board[model] = Scored(value, -math.inf if lower is None else lower, math.inf if upper is None else upper)
         if problem := _misfit(board[model]):
             raise InputError(f"{path}, {place}: model {model!r}: {problem}")
         if (rank := to_number(row.get("rank"))) is not None:
-            places.append((rank, rating))
-    if not board:
-        raise InputError(f"{path}: no row with a rating and its interval")
+            places.append((rank, value))
+    if board:
+        unrated += bare
+    elif not bare:
+        raise InputError(f"{path}: no row with a rating")
     notes = [*notes, *(f"{path}: {note}" for note in told)]
     if by_rate and rate == "controlled":
         notes.append(f"{path}: AlpacaEval's: {_ALPACA_LC}, and 1.96 {_ALPACA_LC_ERROR} to either side")
@@ -119,11 +133,16 @@ def board_of_rows(
             f"{path}: AlpacaEval's: win_rate, and 1.96 standard_error to either side, not the length-controlled, "
             "which --rate controlled takes"
         )
+    if column:
+        notes.append(f"{path}: {column} is the rating, without intervals")
+    elif not board:
+        notes.append(f"{path}: no row has an interval")
     if unrated:
-        notes.append(f"{path}: without a rating or an interval, left out: {_listed(unrated)}")
+        what = "a rating or an interval" if board else "a rating"
+        notes.append(f"{path}: without {what}, left out: {_listed(unrated)}")
     if places and (spearman(*zip(*places, strict=True)) or 0.0) > 0.0:
         notes.append(f"{path}: its ranks rise with its ratings: ratings are read as the higher, the better")
-    return Board(board, notes)
+    return Board(board or bare, notes, column)
 
 
 def _of_winrate(
@@ -155,10 +174,14 @@ def _rated_by_win(path: Path, place: str, row: Mapping[str, Any], kind: RateKind
     rate, error = (_number(path, place, name, row.get(name)) for name in names)
     known = rate is not None and error is not None
     ends = (rate - _Z * error, rate + _Z * error) if known else (None, None)  # type: ignore[operator]
-    model = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), None)
-    if model is None:
-        raise InputError(f"{path}, {place}: no model's name (in a column model, or one without a name)")
-    return {"model": model, "rating": rate, "lower": ends[0], "upper": ends[1]}
+    return {"model": _name(path, place, row), "rating": rate, "lower": ends[0], "upper": ends[1]}
+
+
+def _name(path: Path, place: str, row: Mapping[str, Any]) -> str:
+    for column in _NAMES:
+        if row.get(column) not in (None, ""):
+            return str(row[column])
+    raise InputError(f"{path}, {place}: no model's name (in a column model, or one without a name)")
 
 
 def _listed(models: Sequence[str]) -> str:
