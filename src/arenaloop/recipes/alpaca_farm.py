@@ -33,7 +33,7 @@ from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm_evaluation import evaluate, write_labels
 from arenaloop.recipes.alpaca_farm_material import carved
-from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, inputs_key
+from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, decides, inputs_key
 from arenaloop.recipes.alpaca_farm_tables import compare
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.observer import Observer
@@ -96,7 +96,8 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
             resumes.
     """
     check(recipe)
-    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
+    s, told = recipe.settings, recipe.settings.model_dump(mode="json")
+    stages = Stages(store, out, observer or Observer(), told, decides(recipe))
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     asked = (*material.preference, *material.validation, *material.unlabeled, *recipe.evaluation)

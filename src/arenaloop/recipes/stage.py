@@ -18,10 +18,10 @@ from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import StorageError
-from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
 from arenaloop.recipes.kept import keep_settings
 from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.reused import Decides, Made, weights_of
 from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.store import Store
 from arenaloop.types import content_hash
@@ -156,12 +156,21 @@ class Stages:
         found: counts the verdicts behind stages that had finished earlier.
         ledger: what stages have asked and paid.
         settings: of the recipe, to be told beside each checkpoint.
+        made: what the stages are made from, for plans (`recipes.reused`).
     """
 
-    def __init__(self, store: Store, out: Path, observer: Observer, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        out: Path,
+        observer: Observer,
+        settings: Mapping[str, Any] | None = None,
+        decides: Decides | None = None,
+    ) -> None:
         self.store = store
         self.out = out
         self.settings = settings
+        self.made = None if decides is None else Made(decides)
         self.observer: Observer = _Beating(observer, self._beat, self._work)
         self.found = 0
         self.ledger = Ledger(store)
@@ -188,6 +197,7 @@ class Stages:
             work: trains into `checkpoint`; time and weights are added to what it returns.
         """
         key = content_hash(inputs, name, *self._adopted)
+        made = None if self.made is None else self.made.begin(self.store, name, self.checkpoint(name))
         stored = self.store.stage(name, key)
         # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
         if stored is not None and stored.get("checkpoint") == self._weights(name):
@@ -205,7 +215,9 @@ class Stages:
         if result.adopted is not None:
             self._adopted.append(result.checkpoint)
         if self.settings is not None:
-            keep_settings(self.checkpoint(name), self.settings, result.to_json())
+            keep_settings(self.checkpoint(name), self.settings, result.to_json(), made)
+        if self.made is not None:
+            self.made.weights[name] = result.checkpoint
         finish_part(self.store, name, key)
         self.observer.done(name, result.to_json())
         return result
@@ -264,8 +276,7 @@ class Stages:
 
     def _weights(self, name: str) -> str | None:
         """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
-        path = self.checkpoint(name)
-        return checkpoint_fingerprint(path) if holds_model(path) else None
+        return weights_of(self.checkpoint(name))
 
 
 @dataclass(frozen=True)
