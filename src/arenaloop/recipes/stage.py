@@ -42,7 +42,8 @@ class StageResult:
         judged: counts over the stage's battles.
         seconds, cpu_seconds: wall and processor time of all invocations that worked on it in its directory, with what
             they had to do again and under whatever settings, as long as the weights are these; of one that was killed,
-            but for its last seconds. Results of earlier versions have no processor time.
+            but for its last seconds, and of none that found all of it there. Results of earlier versions have no
+            processor time.
         checkpoint: fingerprint of the trained weights.
         adopted: where they are from, if another trainer made them (`recipes.adopted`).
     """
@@ -120,8 +121,8 @@ def run_seconds(store: Store) -> float:
 class _Beating(Observer):
     """Passes on what it hears, and lets a stage's time be kept on the way: a killed process keeps nothing."""
 
-    def __init__(self, heard: Observer, beat: Callable[[], None], asked: Callable[[], None]) -> None:
-        self._heard, self._beat, self._asked = heard, beat, asked
+    def __init__(self, heard: Observer, beat: Callable[[], None], worked: Callable[[], None]) -> None:
+        self._heard, self._beat, self._worked = heard, beat, worked
 
     def phase(self, stage: str, doing: str) -> None:
         self._beat()
@@ -129,15 +130,17 @@ class _Beating(Observer):
 
     def tally(self, counts: Tally) -> None:
         if counts.calls:
-            self._asked()
+            self._worked()
         self._beat()
         self._heard.tally(counts)
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self._worked()
         self._beat()
         self._heard.step(step, total, metrics)
 
     def preparing(self, what: str, done: int, total: int) -> None:
+        self._worked()
         self._beat()
         self._heard.preparing(what, done, total)
 
@@ -177,7 +180,7 @@ class Stages:
         self._worked = False
         self._begun, self._before = _Spent.now(), _Spent(run_seconds(store))
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
-        self._key, self._kept_at = "", 0.0
+        self._key, self._kept_at, self._heard = "", 0.0, False
         self._adopted: list[str | None] = []  # weights that others made, and that later stages depend on
 
     def checkpoint(self, name: str) -> Path:
@@ -231,7 +234,7 @@ class Stages:
         return spent.wall
 
     def _work(self) -> None:
-        self._worked = True
+        self._worked = self._heard = True
 
     def _with_times(self, name: str, key: str, result: StageResult, spent: _Spent | None = None) -> StageResult:
         """With the time of all work on the weights that a stage has, that which was just `spent` added."""
@@ -253,10 +256,11 @@ class Stages:
     def _timed(self, name: str, work: Callable[[], StageResult]) -> tuple[StageResult, _Spent]:
         """Work, and what all of it has taken; where it is broken off, that is kept."""
         start, earlier = _Spent.now(), _Spent(*(self.store.note(_ROOM, name) or ()))
-        self._key, self._kept_at = name, start.wall
+        self._key, self._kept_at, self._heard = name, start.wall, False
         self._clock = lambda: _Spent.now().since(start, earlier)
         try:
-            return work(), self._clock()
+            result = work()
+            return result, self._clock() if self._heard else earlier  # all of it was there
         except BaseException:
             self._keep()
             raise
