@@ -97,6 +97,7 @@ def write_standing(
     write_json(out / "leaderboard.json", board.to_dict())
     ledger = Ledger(store)
     paid = {name: spent for name in (*at.stages, WATCHING, LEADERBOARD) if (spent := ledger.paid(name)) is not None}
+    paid |= ledger.rest(paid)
     more = account(results, board, 0, lambda one, other: (0, 0, 0), paid)
     more |= {"awaits": awaits} if awaits else {}
     more["prose"] = [_prose(at, results, what)]
