@@ -15,6 +15,7 @@ from small_farm import FARM
 from small_recipe import RECIPE
 from small_self import SELF
 
+from arenaloop.report.spending import dollars
 from arenaloop.sandbox.server import running_server, sandbox_contestants
 from arenaloop.types import Request
 
@@ -79,6 +80,9 @@ class Directory:
         planned, before = self.plan(*changes), self._judge.sent
         result = self._call("run", self._file, "--out", "out", *_set(changes), "--no-preflight")
         assert result.code == 0, result.lines
+        summary = json.loads(Path("out/summary.json").read_text())
+        assert f"this run took {summary['calls']:,} calls · $" in result.out
+        assert f"<dt>Money</dt><dd>${dollars(summary['usd'])}</dd>" in Path("out/report.html").read_text()
         sent = self._judge.sent - before
         assert sent <= planned["calls"]  # equal texts are judged once
         if self._begun and planned["calls"]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from arenaloop.arena.standing import so_far
+from arenaloop.calls.costs import cost_line
 from arenaloop.cli.directory import write_settings
 from arenaloop.cli.earlier import drop_returned, set_aside
 from arenaloop.cli.written_report import written_report
@@ -149,4 +150,7 @@ def stop_recipe(
                 say(console, f"note: {note}", fold=True)
         else:
             say(console, found.told, fold=True)
+        used = store.usage()
+        cost = cost_line(used.calls, used.tokens_in + used.tokens_out, used.usd, used.usd_estimated)
+        say(console, f"so far {cost}", style="dim", fold=True)
         say(console, report, style="dim")

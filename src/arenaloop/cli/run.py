@@ -179,6 +179,7 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
+    from arenaloop.calls.costs import cost_line
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, PROGRESS, open_directory
     from arenaloop.cli.earlier import drop_returned
@@ -255,6 +256,9 @@ def _execute(
         else:
             result.leaderboard.show(console)
         _say_result(console, result.summary, out)
+        told = result.summary
+        cost = cost_line(told["calls"], told["tokens_in"] + told["tokens_out"], told["usd"], told["usd_estimated"])
+        say(console, f"this run took {cost}", style="dim", fold=True)
         say(console, report)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
