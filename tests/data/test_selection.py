@@ -467,3 +467,13 @@ def test_how_hard_prompts_are_is_told_where_somebody_has_rated_them() -> None:
     assert mean_difficulty(hard, [ids[0], ids[0], ids[2]]) == {"rated": 2, "before": 5.5, "after": 8.0}
     assert mean_difficulty(hard, ids[2:]) == {"rated": 2, "before": 5.5, "after": None}
     assert mean_difficulty(hard[2:], ids) is None
+
+
+def test_rows_say_what_the_prompts_file_said_of_it_and_how_good_the_answers_were() -> None:
+    prompt = Prompt.of("question", source_id=163, category="Explain")
+    (pair,) = preference_pairs([item({"t": 3.0, "a": 8.0}, prompt=prompt)], target="t", k=1.0).rows
+    (row,) = sft_rows([item({"t": 3.0, "a": 8.0}, prompt=prompt)], target="t", k=1.0).rows
+    assert [(one["question_id"], one["category"]) for one in (pair, row)] == [(163, "Explain")] * 2
+    assert (pair["score_chosen"], pair["score_rejected"], pair["margin"]) == (8.0, 3.0, 5.0)
+    (plain,) = preference_pairs([item({"t": 3.0, "a": 8.0})], target="t", k=1.0).rows
+    assert "question_id" not in plain

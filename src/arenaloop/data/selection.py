@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, TypeGuard, TypeVar
 
+from arenaloop.data.export.described import told_of
 from arenaloop.jsonl import JsonRow
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
 
@@ -201,7 +202,9 @@ def sft_rows(
         else:
             row = sft_row(item.prompt, item.responses[best].texts)
             selection.rows.append(
-                row | {"model": best, "margin": gap, "prompt_id": item.prompt.id, "verdicts": list(item.verdicts)}
+                row
+                | {"model": best, "margin": gap, "prompt_id": item.prompt.id, **told_of(item.prompt)}
+                | {"verdicts": list(item.verdicts)}
             )
             selection.learn_from(_credited(as_good, target), best)
     return selection
@@ -253,7 +256,8 @@ def preference_pairs(
         for one, other in kept:
             texts = item.responses[one].texts, item.responses[other].texts
             margin = item.scores[one] - item.scores[other]
-            pair = Preference(item.prompt, *texts, one, other, margin, item.verdicts)
+            scores = item.scores[one], item.scores[other]
+            pair = Preference(item.prompt, *texts, one, other, margin, item.verdicts, scores)
             selection.preferences.append(pair)
             selection.rows.append(preference_row(pair))
             selection.learn_from(_credited(as_good, target) if one in as_good else [one], one)
@@ -316,7 +320,9 @@ def sft_row(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def preference_row(pair: Preference) -> dict[str, Any]:
-    """A conversational preference row with an explicit prompt; extra columns hold its lineage.
+    """A conversational preference row with an explicit prompt.
+
+    Extra columns hold its lineage and, where they are known, the answers' scores, under UltraFeedback's names.
 
     The prompt is the shared part of both conversations: later turns follow in chosen and rejected.
     """
@@ -328,7 +334,9 @@ def preference_row(pair: Preference) -> dict[str, Any]:
         "chosen_model": pair.chosen_model,
         "rejected_model": pair.rejected_model,
         "margin": pair.margin,
+        **({} if pair.scores is None else dict(zip(("score_chosen", "score_rejected"), pair.scores, strict=True))),
         "prompt_id": pair.prompt.id,
+        **told_of(pair.prompt),
         "verdicts": list(pair.verdicts),
     }
 

@@ -26,6 +26,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import OptimSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, FarmMethodSettings
+from arenaloop.data.export.described import DESCRIPTIONS
 from arenaloop.data.selection import preference_row
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
@@ -181,7 +182,8 @@ def _pairs(r: _Run) -> list[JsonRow]:
         write_jsonl(r.stages.rows_file("validation"), held_out)
     r.held_out = held_out
     both = [rows, held_out] if held_out else [rows]
-    lasting = [[{name: row[name] for name in row if name != "verdicts"} for row in some] for some in both]
+    told = {"verdicts", "question_id", *DESCRIPTIONS}  # of the prompt, which its id stands for
+    lasting = [[{name: row[name] for name in row if name not in told} for row in some] for some in both]
     r.pairs = content_hash(*lasting)
     return rows
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from arenaloop.data.export.described import DESCRIPTIONS, told_of
 from arenaloop.data.formats import training_columns, training_rows
 from arenaloop.data.formats.labels import read_labels
 from arenaloop.data.formats.training_turns import FIELDS
@@ -24,6 +25,8 @@ from arenaloop.types import Message, content_hash
 __all__ = [
     "KINDS",
     "LINEAGE",
+    "NUMBERS",
+    "PROMPT_TOLD",
     "Account",
     "Format",
     "Kind",
@@ -39,13 +42,20 @@ __all__ = [
 Kind = Literal["sft", "preferences", "prompts"]
 KINDS: tuple[Kind, ...] = ("sft", "preferences", "prompts")
 
+PROMPT_TOLD = ("question_id", *DESCRIPTIONS)
+"""What the prompt's own file said of it."""
+NUMBERS = frozenset({"margin", "score_chosen", "score_rejected", "preference"})
+"""Columns of lineage that are numbers; the others are texts, of verdicts lists of them."""
 LINEAGE: Mapping[str, str] = {
     "prompt_id": "prompt_id",
+    **{name: name for name in PROMPT_TOLD},
     "stage": "stage",
     "model": "model",
     "chosen_model": "chosen_model",
     "rejected_model": "rejected_model",
     "margin": "judge_margin",
+    "score_chosen": "score_chosen",
+    "score_rejected": "score_rejected",
     "preference": "preference",
     "verdicts": "verdicts",
 }
@@ -207,7 +217,9 @@ def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -
                     account.repeated += 1
                     continue
                 seen.add(key)
-                kept = {name: cell for name, cell in row.lineage.items() if name in ("prompt_id", "stage")}
+                kept = {
+                    name: cell for name, cell in row.lineage.items() if name in ("prompt_id", "stage", *PROMPT_TOLD)
+                }
                 row = TrainingRow(row.prompt, (), kept)
             yield place, row
 
@@ -273,7 +285,7 @@ def _lineage(cells: JsonRow) -> JsonRow:
     lineage: JsonRow = {}
     for name in LINEAGE:
         cell = cells.get(name)
-        if name in ("margin", "preference"):
+        if name in NUMBERS:
             number = to_number(cell)
             lineage |= {} if number is None else {name: number}
         elif name == "verdicts":
@@ -301,7 +313,7 @@ def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, Tra
     for label in labels:
         place, prompt = f"{path.name}, line {label.line}", label.prompt
         given = [dict(turn) for turn in prompt.messages]
-        lineage: JsonRow = {"prompt_id": prompt.id}
+        lineage = _lineage({"prompt_id": prompt.id, **told_of(prompt)})
         if kind == "prompts":
             yield place, TrainingRow(given, (prompt.conversation(label.outputs[0])[len(given) :],), lineage)
             continue
