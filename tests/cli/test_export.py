@@ -562,3 +562,15 @@ def test_a_prompts_own_id_and_its_category_go_out_with_the_rows(tmp_path):
     export(source, "--to", "verl", "--kind", "prompts", "--out", tmp_path / "o.parquet")
     (info,) = pl.read_parquet(tmp_path / "o.parquet")["extra_info"].to_list()
     assert (info["question_id"], info["category"]) == ("163", "Explain")
+
+
+def test_blank_answers_are_told_or_left_out(tmp_path):
+    pairs = [{"prompt": "x", "chosen": "good", "rejected": rejected} for rejected in ("bad", "  ", "\u200b\n")]
+    source = write(tmp_path / "p.jsonl", pairs)
+    for to in ("trl", "openrlhf", "llama-factory"):
+        told = export(source, "--to", to, "--out", tmp_path / "o.jsonl", "--force")
+        assert "note: 2 of 3 pairs reject a blank answer" in " ".join(told.split())
+    told = export(source, "--to", "axolotl", "--out", tmp_path / "a.jsonl")
+    assert "2 rows: an empty answer" in told
+    assert "blank answer" not in told
+    assert lines(tmp_path / "a.jsonl")[0]["rejected"]["content"] == "bad"

@@ -293,6 +293,14 @@ def test_cut_answers_may_be_allowed_empty_ones_never() -> None:
     assert not sft_rows([empty], target="T", k=1, allow_truncated=True).rows
 
 
+def test_a_blank_answer_that_was_cut_is_never_chosen() -> None:
+    blank = Response(PROMPT.id, "a", (" \n ",), Status.TRUNCATED)
+    scored = item({"t": 3.0, "a": 8.0, "b": 6.0})
+    scored = replace(scored, responses={**scored.responses, "a": blank})
+    (row,) = sft_rows([scored], target="t", k=1.0, allow_truncated=True).rows
+    assert row["model"] == "b"
+
+
 def test_a_best_usable_response_below_the_target_is_no_row() -> None:
     """The best is cut off, the next best is worse than the target's own: nothing to learn, whatever K."""
     one = item({"T": 6.0, "P": 9.0, "Q": 4.0}, statuses={"P": Status.TRUNCATED, "T": Status.TRUNCATED})

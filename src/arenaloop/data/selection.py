@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeGuard, TypeVar
 
 from arenaloop.data.export.described import told_of
 from arenaloop.jsonl import JsonRow
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
 
 __all__ = [
@@ -268,7 +269,13 @@ def preference_pairs(
 def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
     """Who wrote a response that may be learned from."""
     statuses = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
-    return [name for name in item.scores if name not in item.failed and item.responses[name].status in statuses]
+    return [
+        name
+        for name in item.scores
+        if name not in item.failed
+        and item.responses[name].status in statuses
+        and not all(map(is_blank, item.responses[name].texts))  # a cut answer may be so, too
+    ]
 
 
 def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: int) -> str | None:

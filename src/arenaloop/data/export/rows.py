@@ -18,6 +18,7 @@ from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
+from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import to_number
 from arenaloop.tables import table_rows
 from arenaloop.types import Message, content_hash
@@ -108,6 +109,7 @@ class Account:
         follow_ups: rows whose later user turns, which follow an answer, are in no prompt.
         given_answers: rows whose prompt holds earlier answers; many_answers: rows that learn several answers.
         system: rows with a system message.
+        blank: preferences whose rejected answer is blank.
         notes: what a reader of the input had to say.
     """
 
@@ -120,6 +122,7 @@ class Account:
     given_answers: int = 0
     many_answers: int = 0
     system: int = 0
+    blank: int = 0
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, reason: str, place: str) -> None:
@@ -135,6 +138,7 @@ class Account:
         self.given_answers += any(turn["role"] == "assistant" for turn in row.prompt)
         self.many_answers += any(len(answer) > 1 for answer in row.answers)
         self.system += row.prompt[0]["role"] == "system"
+        self.blank += len(row.answers) > 1 and all(is_blank(turn["content"]) for turn in row.answers[1])
 
     def to_json(self) -> JsonRow:
         """The account as a JSON object."""
@@ -144,6 +148,7 @@ class Account:
             "left_out": {reason: {"rows": n, "first": self.first[reason]} for reason, n in self.left_out.items()},
             "repeated": self.repeated,
             "follow_ups": self.follow_ups,
+            "blank": self.blank,
             "notes": self.notes,
         }
 
@@ -268,7 +273,7 @@ def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
         prompt, completion = conversation.prompt, conversation.completion
         begins = next(at for at, turn in enumerate(completion) if turn["role"] == "assistant")
         prompt, answers = [*prompt, *completion[:begins]], (completion[begins:],)
-        if kind == "sft" and not completion[-1]["content"].strip():
+        if kind == "sft" and is_blank(completion[-1]["content"]):
             raise ValueError("an empty answer, of which nothing is learned")
     elif cells.get("turns") is not None:
         asked = read_prompt(cells)
