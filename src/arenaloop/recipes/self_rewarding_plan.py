@@ -186,12 +186,13 @@ def check(recipe: SelfRewarding) -> None:
     if recipe.fine_tuned and not any(recipe.material[:3]):
         raise InputError("every demonstration and judgement is about a test prompt: nothing is left to train M1 on")
     if (meta := meta_of(recipe.settings)) is not None:
-        there = counted(recipe.settings.iterations, "iteration")
-        if meta.iterations > recipe.settings.iterations:
-            raise ConfigError(f"meta.iterations {meta.iterations}: there are {there}")
+        there, last_one = counted(recipe.settings.iterations, "iteration"), recipe.settings.iterations
+        there = f"there {'is' if last_one == 1 else 'are'} {there}"
+        if meta.iterations > last_one:
+            raise ConfigError(f"meta.iterations {meta.iterations}: {there}; set meta.iterations={last_one}")
         if (last := meta.begin + meta.iterations - 1) > recipe.settings.iterations:
             raise ConfigError(
-                f"meta.begin {meta.begin}: judgements are learned from until iteration {last}, and there are {there}"
+                f"meta.begin {meta.begin}: judgements are learned from until iteration {last}, and {there}"
             )
     cut_slices(recipe)
 
