@@ -323,8 +323,9 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
     assert Counter(row["score"] for row in rows) == {5: wanted, 3: wanted}
     assert result.stages[1]["rows"] == 100 + len(rows)
     assert any(f"{len(rows)} judgements agree with people" in note for note in heard.notes)
-    parts = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, out, None).parts}
-    assert parts["M1", "ranked replies judged"] == 3 * 8
+    for there, calls in ((out, 0), (tmp_path / "fresh", 3 * 8)):  # M1 is through in the one
+        parts = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, there, None).parts}
+        assert parts["M1", "ranked replies judged"] == calls
     few = data | {"ranked_demonstrations": 12}
     with pytest.raises(InputError, match=r"13 ranked prompts are needed, and there are 12: 1 are missing"):
         build(settings(SELF, *ONE, data=few), tmp_path / "few")

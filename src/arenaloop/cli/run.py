@@ -256,8 +256,8 @@ def _execute(
         else:
             result.leaderboard.show(console)
         _say_result(console, result.summary, out)
-        told = result.summary
-        cost = cost_line(told["calls"], told["tokens_in"] + told["tokens_out"], told["usd"], told["usd_estimated"])
+        took = result.summary
+        cost = cost_line(took["calls"], took["tokens_in"] + took["tokens_out"], took["usd"], took["usd_estimated"])
         say(console, f"this run took {cost}", style="dim", fold=True)
         say(console, report)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
