@@ -455,6 +455,7 @@ class Preference:
         chosen_model, rejected_model: who wrote them.
         margin: difference of their response scores, in the judge's units.
         verdicts: keys of the judge calls behind the scores (lineage).
+        scores: of chosen and rejected, in the same units; None where a label only says which is better.
     """
 
     prompt: Prompt
@@ -464,3 +465,4 @@ class Preference:
     rejected_model: str
     margin: float
     verdicts: tuple[str, ...]
+    scores: tuple[float, float] | None = None

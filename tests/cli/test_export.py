@@ -510,7 +510,8 @@ def test_prompts_of_turns_are_read_as_battles_read_them(words, tmp_path):
     assert [row["prompt"][0]["content"] for row in lines(tmp_path / "o.jsonl")] == ["one", "three"]
     assert "1 row: later user turns" in told
     assert "1 row: turns is not a list of the user's texts" in told
-    assert "columns not used: question_id" in told
+    assert "not every row has question_id: they stand in o.lineage.jsonl" in told
+    assert [row.get("question_id") for row in lines(tmp_path / "o.lineage.jsonl")] == ["7", None]
 
 
 @pytest.mark.parametrize("to", ["trl", "llama-factory", "axolotl", "openrlhf", "verl", "nemo-rl"])
@@ -541,3 +542,35 @@ def test_what_is_no_leaderboard_is_refused_in_plain_words(text, tmp_path):
     told = refused(tmp_path / "x.jsonl", "--to", "csv", "--out", tmp_path / "b.csv")
     assert "no leaderboard.json" in told
     assert not any(word in told for word in ("Extra data", "Expecting", "indices", "argument", "\n"))
+
+
+def test_a_prompts_own_id_and_its_category_go_out_with_the_rows(tmp_path):
+    told = {"prompt_id": "p", "question_id": 163, "category": "Explain", "score_chosen": 8, "score_rejected": 3.5}
+    pair = {"prompt": "x", "chosen": "good", "rejected": "bad", "margin": 4.5, **told}
+    source = write(tmp_path / "p.jsonl", [pair])
+    text = told | {"question_id": "163", "score_chosen": 8.0}
+    for to, name in (
+        ("trl", "o.jsonl"),
+        ("openrlhf", "o.jsonl"),
+        ("llama-factory", "o.jsonl"),
+        ("axolotl", "o.lineage.jsonl"),
+    ):
+        (tmp_path / to).mkdir()
+        export(source, "--to", to, "--out", tmp_path / to / "o.jsonl")
+        (row,) = lines(tmp_path / to / name)
+        assert {key: row[key] for key in told} == text
+    export(source, "--to", "verl", "--kind", "prompts", "--out", tmp_path / "o.parquet")
+    (info,) = pl.read_parquet(tmp_path / "o.parquet")["extra_info"].to_list()
+    assert (info["question_id"], info["category"]) == ("163", "Explain")
+
+
+def test_blank_answers_are_told_or_left_out(tmp_path):
+    pairs = [{"prompt": "x", "chosen": "good", "rejected": rejected} for rejected in ("bad", "  ", "\u200b\n")]
+    source = write(tmp_path / "p.jsonl", pairs)
+    for to in ("trl", "openrlhf", "llama-factory"):
+        told = export(source, "--to", to, "--out", tmp_path / "o.jsonl", "--force")
+        assert "note: 2 of 3 pairs reject a blank answer" in " ".join(told.split())
+    told = export(source, "--to", "axolotl", "--out", tmp_path / "a.jsonl")
+    assert "2 rows: an empty answer" in told
+    assert "blank answer" not in told
+    assert lines(tmp_path / "a.jsonl")[0]["rejected"]["content"] == "bad"

@@ -70,6 +70,7 @@ def start(tmp_path: Path) -> Path:
         ("ppo", "texts", COUNT, "texts.jsonl, line 1: there is no column 'prompt'"),
         ("dpo", "prompts", (), "prompts.jsonl, line 1: there is no column 'chosen'; found: prompt"),
         ("quark", "prompts", (), "quark learns from a reward; name one with --reward"),
+        ("grpo", "prompts", COUNT, "'grpo' is not known (what comes closest to it is 'rloo'); known: "),
         ("sft", "pairs", COUNT, "a reward does nothing there"),
         ("ppo", "prompts", ("--reward", "rewad:rm"), "did you mean 'reward'?"),
         ("ppo", "prompts", ("--reward", "python:none.py:f"), "none.py: no such file"),

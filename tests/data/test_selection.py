@@ -293,6 +293,14 @@ def test_cut_answers_may_be_allowed_empty_ones_never() -> None:
     assert not sft_rows([empty], target="T", k=1, allow_truncated=True).rows
 
 
+def test_a_blank_answer_that_was_cut_is_never_chosen() -> None:
+    blank = Response(PROMPT.id, "a", (" \n ",), Status.TRUNCATED)
+    scored = item({"t": 3.0, "a": 8.0, "b": 6.0})
+    scored = replace(scored, responses={**scored.responses, "a": blank})
+    (row,) = sft_rows([scored], target="t", k=1.0, allow_truncated=True).rows
+    assert row["model"] == "b"
+
+
 def test_a_best_usable_response_below_the_target_is_no_row() -> None:
     """The best is cut off, the next best is worse than the target's own: nothing to learn, whatever K."""
     one = item({"T": 6.0, "P": 9.0, "Q": 4.0}, statuses={"P": Status.TRUNCATED, "T": Status.TRUNCATED})
@@ -467,3 +475,13 @@ def test_how_hard_prompts_are_is_told_where_somebody_has_rated_them() -> None:
     assert mean_difficulty(hard, [ids[0], ids[0], ids[2]]) == {"rated": 2, "before": 5.5, "after": 8.0}
     assert mean_difficulty(hard, ids[2:]) == {"rated": 2, "before": 5.5, "after": None}
     assert mean_difficulty(hard[2:], ids) is None
+
+
+def test_rows_say_what_the_prompts_file_said_of_it_and_how_good_the_answers_were() -> None:
+    prompt = Prompt.of("question", source_id=163, category="Explain")
+    (pair,) = preference_pairs([item({"t": 3.0, "a": 8.0}, prompt=prompt)], target="t", k=1.0).rows
+    (row,) = sft_rows([item({"t": 3.0, "a": 8.0}, prompt=prompt)], target="t", k=1.0).rows
+    assert [(one["question_id"], one["category"]) for one in (pair, row)] == [(163, "Explain")] * 2
+    assert (pair["score_chosen"], pair["score_rejected"], pair["margin"]) == (8.0, 3.0, 5.0)
+    (plain,) = preference_pairs([item({"t": 3.0, "a": 8.0})], target="t", k=1.0).rows
+    assert "question_id" not in plain

@@ -161,10 +161,17 @@ def test_a_plan_counts_what_is_sampled_labelled_and_judged(tmp_path: Path) -> No
 def test_a_finished_run_has_nothing_left_to_ask(whole: tuple[Path, Result]) -> None:
     out, _ = whole
     with Store(out / "arena.db", readonly=True) as store:
-        costs = estimate_costs(build_alpaca_farm(settings(), out, dry=True), out, store)
+        costs, anew = (
+            estimate_costs(build_alpaca_farm(settings(*changes), out, dry=True), out, store)
+            for changes in ((), ("sft.learning_rate=0.02",))
+        )
     asked = [part for part in costs.parts if part.what != "samples" or part.stage == "pairs"]
     assert sum(part.calls for part in asked) == 0
-    seconds = costs.total("seconds", [part for part in costs.parts if part.stage == "SFT"])
+    done, seconds = (
+        one.total("seconds", [part for part in one.parts if part.stage == "SFT" and part.what == "training"])
+        for one in (costs, anew)
+    )
+    assert done == 0  # and trained again it takes as long as it took
     assert seconds == pytest.approx(
         json.loads((out / "checkpoints/SFT/training.json").read_text())["result"]["seconds"]
     )

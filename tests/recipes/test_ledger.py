@@ -52,3 +52,8 @@ def test_a_stage_has_what_was_asked_while_it_was_worked_on(tmp_path: Path, monke
         assert ledger.paid("SFT-I0") == Paid(3, 30, 3, 0.5)
         assert ledger.paid("SFT-I1") == Paid(9, 90, 9, 1.0)
         assert ledger.paid("DPO-I1") == Paid(7, 70, 7, None)
+        paid = {name: ledger.paid(name) for name in ("SFT-I0", "SFT-I1", "DPO-I1")}
+        assert ledger.rest(paid) == {"beside the stages": Paid(100, 1000, 100, None)}
+        assert ledger.rest(paid | {"RM-I1": None}) == {}  # of an earlier version: unknown
+        paid["others"] = Paid(100, 1000, 100, 0.5)
+        assert ledger.rest(paid) == {}

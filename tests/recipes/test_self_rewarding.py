@@ -15,6 +15,7 @@ import torch
 from small_self import META, SELF, Spoil, build, run, settings
 
 from arenaloop.calls.progress import Tally
+from arenaloop.config import MetaRewardingSettings
 from arenaloop.errors import ConfigError, InputError, StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.judges.pointwise import RubricJudge
@@ -322,8 +323,9 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
     assert Counter(row["score"] for row in rows) == {5: wanted, 3: wanted}
     assert result.stages[1]["rows"] == 100 + len(rows)
     assert any(f"{len(rows)} judgements agree with people" in note for note in heard.notes)
-    parts = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, out, None).parts}
-    assert parts["M1", "ranked replies judged"] == 3 * 8
+    for there, calls in ((out, 0), (tmp_path / "fresh", 3 * 8)):  # M1 is through in the one
+        parts = {(part.stage, part.what): part.calls for part in estimate_costs(recipe, there, None).parts}
+        assert parts["M1", "ranked replies judged"] == calls
     few = data | {"ranked_demonstrations": 12}
     with pytest.raises(InputError, match=r"13 ranked prompts are needed, and there are 12: 1 are missing"):
         build(settings(SELF, *ONE, data=few), tmp_path / "few")
@@ -345,7 +347,8 @@ def test_it_learns_to_judge_from_replies_that_people_have_ranked(tmp_path: Path)
         (META, ("reward=sandbox:gold",), "compares the model's own judgements"),
         (SELF, ("reward=sandbox:gold", "scorer=sandbox:judge"), "scorer and reward both stand"),
         (SELF, ("reward=sandbox:gold", "learn=perfect"), "no score of it is perfect"),
-        (META, ("meta.iterations=3",), r"meta\.iterations 3: there are 2 iterations"),
+        (META, ("meta.iterations=3",), r"meta\.iterations 3: there are 2 iterations; set meta\.iterations=2$"),
+        (META, ("iterations=1", "meta.iterations=2"), r"meta\.iterations 2: there is 1 iteration; set"),
         (SELF, ("prompts_per_iteration=12",), r"2 iterations of 12 prompts need 24, and there are 16: 8 are missing"),
         (SELF, ("data.prompts=sandbox:prompts?n=1",), r"need 2, and there are 1: 1 are missing"),
         (SELF, ("judge=builtin:nobody",), "nobody"),
@@ -509,3 +512,11 @@ def test_progress_is_told(tmp_path: Path) -> None:
     recipe, _ = build(settings(SELF, *ONE), tmp_path)
     run(tmp_path, recipe, Watching())
     assert max(seen) > 0
+
+
+def test_judgements_are_learned_from_in_no_more_iterations_than_there_are() -> None:
+    free = META | {"meta": {"template": META["meta"]["template"]}}
+    for changes, learned in (((), 2), (("iterations=1",), 1), (("meta.begin=2",), 1), (("iterations=4",), 2)):
+        checked = settings(free, *changes)
+        assert isinstance(checked, MetaRewardingSettings)
+        assert checked.meta.iterations == learned

@@ -73,6 +73,7 @@ def test_work_is_done_once_for_the_same_inputs_and_weights(tmp_path: Path) -> No
 
         def work(content: str) -> StageResult:
             worked.append(content)
+            stages.observer.step(1, 1, {})
             weights(stages.checkpoint("one"), content)
             return StageResult("base", rows=2, steps=1, judged=Summary(wanted=1, decided=1, ok=2))
 
@@ -151,6 +152,7 @@ def test_a_stages_time_is_that_of_all_its_invocations(tmp_path: Path, monkeypatc
 
     def whole() -> StageResult:
         burn(0.05)
+        stages.observer.step(2, 2, {})
         return StageResult("base", rows=2, steps=1)
 
     with Store(tmp_path / "arena.db") as store:
@@ -176,21 +178,24 @@ def test_a_stages_time_does_not_depend_on_settings_that_changed_around_it(
     clock = [100.0]
     monkeypatch.setattr("arenaloop.recipes.stage.time.monotonic", lambda: clock[0])
 
-    def work(seconds: float, content: str) -> StageResult:
+    def work(inputs: str, seconds: float, content: str) -> StageResult:
         clock[0] += seconds
+        if inputs != "found":  # else neither training nor calls: all is there
+            stages.observer.step(1, 1, {})
         weights(tmp_path / "checkpoints" / "one", content)
         return StageResult("base", rows=2, steps=1)
 
     with Store(tmp_path / "arena.db") as store:
         stages = Stages(store, tmp_path, Observer())
         told = [
-            stages.once("one", inputs, lambda: work(seconds, content)).seconds  # noqa: B023 - called at once
+            stages.once("one", inputs, lambda: work(inputs, seconds, content)).seconds  # noqa: B023 - called at once
             for inputs, seconds, content in [
-                ("a", 40.0, "w"), ("b", 2.0, "w"), ("a", 99.0, "w"), ("b", 99.0, "w"), ("c", 7.0, "v"),
+                ("a", 40.0, "w"), ("b", 2.0, "w"), ("a", 99.0, "w"), ("b", 99.0, "w"),
+                ("found", 5.0, "w"), ("c", 7.0, "v"),
             ]
         ]  # fmt: skip
-        assert told == pytest.approx([40.0, 42.0, 42.0, 42.0, 7.0])
+        assert told == pytest.approx([40.0, 42.0, 42.0, 42.0, 42.0, 7.0])
         clock[0] += 5.0
-        assert stages.seconds() == pytest.approx(54.0)
-        assert run_seconds(store) == pytest.approx(54.0)
-        assert Stages(store, tmp_path, Observer()).seconds() == pytest.approx(54.0)
+        assert stages.seconds() == pytest.approx(59.0)
+        assert run_seconds(store) == pytest.approx(59.0)
+        assert Stages(store, tmp_path, Observer()).seconds() == pytest.approx(59.0)

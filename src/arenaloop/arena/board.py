@@ -362,10 +362,6 @@ class Leaderboard:
         return f"{counts} · {how}{equal} · {self.interval} intervals, {clustered}"
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share * 100:.1f} %"
-
-
 def rank_span(lower: int | None, upper: int | None) -> str:
     """``3`` or ``2–5``; a dash where there is none."""
     if lower is None or upper is None:

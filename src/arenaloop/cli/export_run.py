@@ -102,6 +102,9 @@ def _say(
     if account.follow_ups:
         noun = counted(account.follow_ups, "row")
         say(errors, f"{noun}: later user turns, which follow an answer, are in no prompt", fold=True)
+    if account.blank:
+        told = f"{account.blank:,} of {counted(account.written, 'pair')} reject a blank answer"
+        say(errors, f"note: {told}: what they teach is to say anything at all", fold=True)
     shown = ", ".join(map(str, written[:4])) + (f" and {len(written) - 4:,} files more" if len(written) > 4 else "")
     say(console, f"{account.written:,} of {account.read:,} rows as {to}: {shown}", fold=True)
     for line in [] if quiet else advice:

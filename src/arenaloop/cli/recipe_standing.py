@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.console import Console
 
 from arenaloop.arena.standing import so_far
+from arenaloop.calls.costs import cost_line
 from arenaloop.cli.directory import write_settings
 from arenaloop.cli.earlier import drop_returned, set_aside
 from arenaloop.cli.written_report import written_report
@@ -21,9 +21,10 @@ from arenaloop.errors import StorageError
 from arenaloop.judges.jury import Decider
 from arenaloop.models.secrets import without_secrets
 from arenaloop.recipes.kept import HOW_RUN
+from arenaloop.recipes.reused import weights_of
 from arenaloop.recipes.stage import Outline
-from arenaloop.recipes.standing import Standing, stored_calls, write_standing
-from arenaloop.recipes.under_way import LEADERBOARD, begin, begun
+from arenaloop.recipes.standing import Standing, write_standing
+from arenaloop.recipes.under_way import LEADERBOARD, Begun, begin, begun
 from arenaloop.regular_files import read_regular
 from arenaloop.store import Store
 from arenaloop.terminal import counted, say
@@ -58,13 +59,11 @@ class Before(NamedTuple):
         through: names of what is.
         told: the same in words.
         finished: all is through and every battle decided.
-        stored: verdicts that are decided of the part that was begun last, by its name.
     """
 
     through: Collection[str] = ()
     told: str = ""
     finished: bool = False
-    stored: Mapping[str, int] = MappingProxyType({})
 
 
 def done_before(plan: Outline, built: object, settings: RecipeSettings, store: Store | None, out: Path) -> Before:
@@ -72,13 +71,12 @@ def done_before(plan: Outline, built: object, settings: RecipeSettings, store: S
     at = None if store is None else begun(store)
     if store is None or at is None or at.settings != _decided_by(built, settings):
         return Before()
-    stored = stored_calls(store, _judges(built))
-    if not at.through:
-        return Before(stored=stored)
-    done = [name for name in plan.stages if name in at.through]
-    if LEADERBOARD not in at.through:
+    done = _with_weights(plan, at, store, out)
+    if not done:
+        return Before()
+    if LEADERBOARD not in at.through or at.through.intersection(plan.stages) - {*done}:
         told = f"{len(done)} of {counted(len(plan.stages), 'stage')} are through"
-        return Before(at.through, told, stored=stored)
+        return Before(done, told)
     battles = "all battles"
     with suppress(OSError, ValueError, LookupError, TypeError):
         summary = json.loads(read_regular(out / "summary.json"))
@@ -90,6 +88,18 @@ def done_before(plan: Outline, built: object, settings: RecipeSettings, store: S
         battles = f"all {counted(wanted, 'battle')}"
     stages = f"all {counted(len(plan.stages), 'stage')} through"
     return Before(at.through, f"{stages} · {battles} decided · nothing to ask", finished=True)
+
+
+def _with_weights(plan: Outline, at: Begun, store: Store, out: Path) -> list[str]:
+    """The stages that are through and whose weights are still those, up to the first that is to be worked again."""
+    keys = {part.name: part.key for part in at.parts if part.finished}
+    done: list[str] = []
+    for name in (one for one in plan.stages if one in keys):  # a guard may have ended the training before the others
+        stored = store.stage(name, keys[name])
+        if stored is None or stored.get("checkpoint") != weights_of(out / "checkpoints" / name):
+            break
+        done.append(name)
+    return done
 
 
 def _judges(built: object) -> list[Decider]:
@@ -140,4 +150,7 @@ def stop_recipe(
                 say(console, f"note: {note}", fold=True)
         else:
             say(console, found.told, fold=True)
+        used = store.usage()
+        cost = cost_line(used.calls, used.tokens_in + used.tokens_out, used.usd, used.usd_estimated)
+        say(console, f"so far {cost}", style="dim", fold=True)
         say(console, report, style="dim")

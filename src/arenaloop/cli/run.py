@@ -179,6 +179,7 @@ def _execute(
     from rich.console import Console
 
     from arenaloop.calls.budget import Budget
+    from arenaloop.calls.costs import cost_line
     from arenaloop.calls.recorded import recorded_notes
     from arenaloop.cli.directory import ARENA, PROGRESS, open_directory
     from arenaloop.cli.earlier import drop_returned
@@ -186,6 +187,7 @@ def _execute(
     from arenaloop.cli.progress import Watch, say_notices, say_undecided
     from arenaloop.cli.recipe_standing import begin_recipe, done_before, stop_recipe
     from arenaloop.cli.written_report import written_report
+    from arenaloop.recipes.under_way import begun
     from arenaloop.specs.models import planned_only
     from arenaloop.specs.recipes import RECIPES
     from arenaloop.store import Store
@@ -207,10 +209,9 @@ def _execute(
         with Store(arena, readonly=True) if arena.exists() else nullcontext() as there:
             if there is not None:
                 budget.begin(there)
-            costs = None if recipe.costs is None else recipe.costs(built, out, there, measure)
             plan = recipe.outline(built)
             before = done_before(plan, built, settings, there, out)
-            costs = None if costs is None else costs.left_after(before.through)
+            costs = None if recipe.costs is None else recipe.costs(built, out, there, measure, before.through)
             _print_outline(plan, out, messages, getattr(built, "judge", None), there, before, costs)
         if as_json:
             told = {} if costs is None else costs.to_json()
@@ -222,7 +223,10 @@ def _execute(
         budget.begin(store)  # refuses before anything is written
         plan = recipe.outline(built)
         before = done_before(plan, built, settings, store, out)
-        _print_outline(plan, out, messages, getattr(built, "judge", None), store, before)
+        left = None  # of a fresh directory the outline tells all
+        if recipe.costs is not None and begun(store) is not None and not before.finished:
+            left = recipe.costs(built, out, store, False, before.through).calls_left()
+        _print_outline(plan, out, messages, getattr(built, "judge", None), store, before, left=left)
         earlier = begin_recipe(plan, built, settings, store, out)
         try:
             if ask_first:
@@ -253,6 +257,9 @@ def _execute(
         else:
             result.leaderboard.show(console)
         _say_result(console, result.summary, out)
+        took = result.summary
+        cost = cost_line(took["calls"], took["tokens_in"] + took["tokens_out"], took["usd"], took["usd_estimated"])
+        say(console, f"this run took {cost}", style="dim", fold=True)
         say(console, report)
     if result.summary["battles_decided"] < result.summary["battles_wanted"]:
         say_undecided(messages, result.summary, error, unread)
@@ -308,30 +315,30 @@ def _print_outline(
     store: Store | None,
     before: Before,
     costs: Costs | None = None,
+    left: Mapping[str, int] | None = None,
 ) -> None:
     from arenaloop.calls.speeds import judging_time
     from arenaloop.judges.jury import Jury
-    from arenaloop.recipes.under_way import LEADERBOARD
     from arenaloop.terminal import counted, say, table
 
     say(console, f"{out}: {counted(len(outline.stages), 'stage')} ({', '.join(outline.stages)})", fold=True)
     say(console, f"  {' · '.join(outline.facts)}", fold=True)
-    if before.told or any(before.stored.values()):
+    if before.told:
         head = "" if before.finished or costs is None else "; what is left:"
-        say(console, f"  {before.told or 'some of it is stored'}{head}", fold=True)
+        say(console, f"  {before.told}{head}", fold=True)
     jury = None if judge is None else Jury.of(judge)
     if before.finished:  # a table of what is to come would be one of dashes
         pass
     elif costs is None:
-        left = [one for one in outline.calls if not (LEADERBOARD in before.through or one[0] in before.through)]
-        left = [(name, prompts, max(0, n - before.stored.get(name, 0))) for name, prompts, n in left]
-        calls = sum(n for _, _, n in left)
-        if left:
-            what = "left, " if before.through or any(before.stored.values()) else ""
-            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once):"
+        wanted = [(name, f"{prompts:>7,} prompts  ", n) for name, prompts, n in outline.calls]
+        planned = wanted if left is None else [(name, "", n) for name, n in left.items()]
+        calls = sum(n for _, _, n in planned)
+        if wanted:
+            what, end = "" if left is None else "left, ", ":" if calls else ""
+            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once){end}"
             say(console, f"  {told}", fold=True)
-        for name, prompts, n in left:
-            say(console, f"    {name:<12} {prompts:>7,} prompts  {n:>9,} judge calls", fold=True)
+        for name, prompts, n in planned:
+            say(console, f"    {name:<12} {prompts}{n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members
         for member in members if calls else ():
             if line := judging_time(store, member, calls // len(members)):

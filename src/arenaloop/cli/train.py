@@ -19,6 +19,9 @@ from arenaloop.terminal import counted
 
 __all__ = ["train"]
 
+_LIKE = {"grpo": "rloo"}
+"""Methods that are not here, and what is near them by what it does, not by its name."""
+
 
 def listed() -> str:
     """What `--help` says of the methods; it is asked when the help is."""
@@ -83,9 +86,9 @@ def train(
         processes = joined()
 
     if method not in METHODS:
-        raise ConfigError(
-            f"method {method!r} is not known{nearest(method, list(METHODS))}; known: {', '.join(METHODS)}"
-        )
+        like = _LIKE.get(method.casefold())
+        near = nearest(method, list(METHODS)) if like is None else f" (what comes closest to it is {like!r})"
+        raise ConfigError(f"method {method!r} is not known{near}; known: {', '.join(METHODS)}")
     kind, _, start = model.partition(":")
     if kind != "hf" or not start:
         raise ConfigError(f"--model {model}: training starts from hf:ID_OR_PATH")

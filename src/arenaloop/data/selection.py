@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, TypeGuard, TypeVar
 
+from arenaloop.data.export.described import told_of
 from arenaloop.jsonl import JsonRow
+from arenaloop.normal_form import is_blank
 from arenaloop.types import Battle, Message, Preference, Prompt, Response, Status, derive_seed
 
 __all__ = [
@@ -201,7 +203,9 @@ def sft_rows(
         else:
             row = sft_row(item.prompt, item.responses[best].texts)
             selection.rows.append(
-                row | {"model": best, "margin": gap, "prompt_id": item.prompt.id, "verdicts": list(item.verdicts)}
+                row
+                | {"model": best, "margin": gap, "prompt_id": item.prompt.id, **told_of(item.prompt)}
+                | {"verdicts": list(item.verdicts)}
             )
             selection.learn_from(_credited(as_good, target), best)
     return selection
@@ -253,7 +257,8 @@ def preference_pairs(
         for one, other in kept:
             texts = item.responses[one].texts, item.responses[other].texts
             margin = item.scores[one] - item.scores[other]
-            pair = Preference(item.prompt, *texts, one, other, margin, item.verdicts)
+            scores = item.scores[one], item.scores[other]
+            pair = Preference(item.prompt, *texts, one, other, margin, item.verdicts, scores)
             selection.preferences.append(pair)
             selection.rows.append(preference_row(pair))
             selection.learn_from(_credited(as_good, target) if one in as_good else [one], one)
@@ -264,7 +269,13 @@ def preference_pairs(
 def _usable(item: PromptScores, allow_truncated: bool) -> list[str]:
     """Who wrote a response that may be learned from."""
     statuses = {Status.OK, Status.TRUNCATED} if allow_truncated else {Status.OK}
-    return [name for name in item.scores if name not in item.failed and item.responses[name].status in statuses]
+    return [
+        name
+        for name in item.scores
+        if name not in item.failed
+        and item.responses[name].status in statuses
+        and not all(map(is_blank, item.responses[name].texts))  # a cut answer may be so, too
+    ]
 
 
 def _best(item: PromptScores, usable: Iterable[str], target: str | None, seed: int) -> str | None:
@@ -316,7 +327,9 @@ def sft_row(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def preference_row(pair: Preference) -> dict[str, Any]:
-    """A conversational preference row with an explicit prompt; extra columns hold its lineage.
+    """A conversational preference row with an explicit prompt.
+
+    Extra columns hold its lineage and, where they are known, the answers' scores, under UltraFeedback's names.
 
     The prompt is the shared part of both conversations: later turns follow in chosen and rejected.
     """
@@ -328,7 +341,9 @@ def preference_row(pair: Preference) -> dict[str, Any]:
         "chosen_model": pair.chosen_model,
         "rejected_model": pair.rejected_model,
         "margin": pair.margin,
+        **({} if pair.scores is None else dict(zip(("score_chosen", "score_rejected"), pair.scores, strict=True))),
         "prompt_id": pair.prompt.id,
+        **told_of(pair.prompt),
         "verdicts": list(pair.verdicts),
     }
 

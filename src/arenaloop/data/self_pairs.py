@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arenaloop.data.export.described import told_of
 from arenaloop.data.length_tiers import Pick, pick
 from arenaloop.data.selection import Selection, preference_row, random_rows, sft_row
 from arenaloop.jsonl import JsonRow
@@ -106,7 +107,8 @@ def actor_rows(
             selection.dropped["chosen answer too long"] += 1
             continue
         texts = chosen.response.texts, rejected.response.texts
-        pair = Preference(prompt, *texts, model, model, margin, (*chosen.keys, *rejected.keys))
+        scores = chosen.mean, rejected.mean
+        pair = Preference(prompt, *texts, model, model, margin, (*chosen.keys, *rejected.keys), scores)
         selection.preferences.append(pair)
         selection.rows.append(preference_row(pair))
     return selection
@@ -123,7 +125,7 @@ def perfect_rows(
         if not perfect:
             selection.dropped["no answer with a perfect score"] += 1
         for one in perfect:
-            row = sft_row(prompt, one.response.texts) | {"model": model, "prompt_id": prompt.id}
+            row = sft_row(prompt, one.response.texts) | {"model": model, "prompt_id": prompt.id, **told_of(prompt)}
             selection.rows.append(row | {"verdicts": list(one.keys)})
     return selection
 

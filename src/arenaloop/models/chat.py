@@ -182,7 +182,8 @@ class ChatTokens:
         return [{**message, "content": self.marked(message)} for message in messages]
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # what is too long is ours to tell, and not the tokenizer's, by whose words it would end in errors
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _inside(self, piece: str) -> list[int]:
         """Token ids of a text that begins inside another, without the blank that vocabularies may put first."""

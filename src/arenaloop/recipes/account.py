@@ -77,6 +77,7 @@ def finish(
         judged.merge(part)
     beside = [LEADERBOARD] if guards is None or guards.held_out is None else [WATCHING, LEADERBOARD]
     paid = {name: stages.ledger.paid(name) for name in (*results, *beside)}
+    paid |= stages.ledger.rest(paid)
     more = account(results, final.leaderboard, len(test), partial(record, plan, store), paid)
     if apart_from := {what: n for what, n in (left_out or {}).items() if n}:
         table = {
@@ -176,7 +177,7 @@ def _counts(stages: Sequence[Mapping[str, Any]], beside: Mapping[str, Paid | Non
         )
     others = {name: _asked(paid) for name, paid in beside.items()}
     total = [*_asked_of([*stages, *others.values()]), sum(stage["seconds"] for stage in stages)]
-    rows += [[name, *[None] * 6, *(asked.get(key) for key in _PAID)] for name, asked in others.items()]
+    rows += [[name, *[None] * 6, *(_rounded(asked.get(key), 4) for key in _PAID)] for name, asked in others.items()]
     rows.append(["all", *[None] * 6, *(_rounded(one, 4) for one in total)])
     columns = ["stage", "prompts", "K", "rows selected", "rows trained on", "difficulty", "of those selected"]
     columns += ["calls", "tokens in", "tokens out", "US dollars", "seconds"]
@@ -187,7 +188,9 @@ def _counts(stages: Sequence[Mapping[str, Any]], beside: Mapping[str, Paid | Non
         "columns": columns,
         "rows": rows,
         "note": "Calls, tokens and dollars are those of all invocations on this directory while a stage was worked on; "
-        "seconds are of its battles, training and test answers, those of the leaderboard apart.",
+        "beside the stages stand the first questions to every server, prompts that were written, stages that this run "
+        "no longer has, and other commands. Seconds are of a stage's battles, training and test answers, those of the "
+        "leaderboard apart.",
     }
     for title, key in (("Chosen", "credit"), ("Rejected", "rejected_by")):
         counts = {stage["name"]: found for stage in stages if (found := (stage.get("selection") or {}).get(key))}

@@ -26,6 +26,7 @@ from arenaloop.calls.answers import Contestant
 from arenaloop.calls.budget import Budget
 from arenaloop.config import OptimSettings
 from arenaloop.config.recipes.alpaca_farm import REWARD_MODEL, FarmMethodSettings
+from arenaloop.data.export.described import DESCRIPTIONS
 from arenaloop.data.selection import preference_row
 from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
@@ -33,7 +34,7 @@ from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.alpaca_farm_evaluation import evaluate, write_labels
 from arenaloop.recipes.alpaca_farm_material import carved
-from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, inputs_key
+from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, Labels, check, decides, inputs_key
 from arenaloop.recipes.alpaca_farm_tables import compare
 from arenaloop.recipes.kept import kept_table
 from arenaloop.recipes.observer import Observer
@@ -96,7 +97,8 @@ def run(recipe: AlpacaFarm, store: Store, out: Path, observer: Observer | None =
             resumes.
     """
     check(recipe)
-    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
+    s, told = recipe.settings, recipe.settings.model_dump(mode="json")
+    stages = Stages(store, out, observer or Observer(), told, decides(recipe))
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     asked = (*material.preference, *material.validation, *material.unlabeled, *recipe.evaluation)
@@ -180,7 +182,8 @@ def _pairs(r: _Run) -> list[JsonRow]:
         write_jsonl(r.stages.rows_file("validation"), held_out)
     r.held_out = held_out
     both = [rows, held_out] if held_out else [rows]
-    lasting = [[{name: row[name] for name in row if name != "verdicts"} for row in some] for some in both]
+    told = {"verdicts", "question_id", *DESCRIPTIONS}  # of the prompt, which its id stands for
+    lasting = [[{name: row[name] for name in row if name not in told} for row in some] for some in both]
     r.pairs = content_hash(*lasting)
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,21 @@ from arenaloop.judges.annotators import Pair
 from arenaloop.judges.jury import Jury
 from arenaloop.judges.pooled import PooledLabels
 from arenaloop.models.best_of_n import BestOfN
-from arenaloop.models.checkpoint import holds_model
 from arenaloop.models.reward import Reward
-from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, stage_names
+from arenaloop.recipes.alpaca_farm_plan import AlpacaFarm, decides, stage_names
 from arenaloop.recipes.costs import (
     Costs,
     Part,
     answering,
     asked_parts,
+    done,
     policy_to_be,
     samples_part,
     spent_in,
     trained_parts,
 )
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.reused import Reused
 from arenaloop.recipes.work import Work, work
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Response
@@ -49,32 +50,37 @@ _ASKED_REWARDS = ("judge:", "battles:", "http:", "https:")
 """SPECs of rewards that may cost money"""
 
 
-def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: bool = False) -> Costs:
-    """What is still to be asked, and all that is to be trained. Reads only.
+def estimate_costs(
+    recipe: AlpacaFarm, out: Path, store: Store | None, measure: bool = False, through: Collection[str] = ()
+) -> Costs:
+    """What is still to be asked and trained. Reads only.
 
     Args:
         recipe: what is to be done.
         out: the run directory.
         store: its arena file, as far as there is one.
         measure: load the model that training starts from, and time a few of its answers.
+        through: stages of which nothing is done again.
     """
     s, material = recipe.settings, recipe.material
     people = HumanLabel(s.human.usd, s.human.seconds)
-    first = _contestant(recipe, out, "SFT")
+    reused = Reused(out, store, decides(recipe), through)
+    places = {"SFT": reused.find("SFT")}
+    first = _contestant(recipe, places, "SFT")
     machine = machine_of(s, recipe.start, recipe.size, store, first)
     machine.trained(out / "checkpoints" / "SFT", _sft(recipe, machine))
     if measure:
         start = recipe.target("start", Path(recipe.start))
         measure_start(machine, start, recipe.evaluation, material.demonstrations, s.sft)
     parts = trained_parts("SFT", _sft(recipe, machine), s.sft, machine)
-
+    labelling: list[Part] = []
     pairs, answer = [], s.target.sampling.max_tokens / 2
     if material.given is None:
         samples = samples_of(replace(first, sampling=recipe.sampling), s.samples)
         found = answering(samples, [*material.preference, *material.validation], store, {}, s.seed)
         if found.calls and found.total("tokens_out"):
             answer = found.total("tokens_out") / found.calls
-        parts.append(samples_part("pairs", found, machine))
+        labelling.append(samples_part("pairs", found, machine))
         characters = round(answer * machine.per_token)
         pairs = _pairs(recipe, material.preference, samples, store, characters)
         measured = _pairs(recipe, material.validation, samples, store, characters)
@@ -82,7 +88,9 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
         each = [recipe.label_costs(some, store, people) for some in (pairs, measured) if some]
         known = [labels for labels in each if labels is not None]
         if known:
-            parts += asked_parts(_judged([one for one, _ in known]), "pairs", machine, known[0][1], "labels")
+            labelling += asked_parts(_judged([one for one, _ in known]), "pairs", machine, known[0][1], "labels")
+    settled = not any(part.calls for part in labelling)
+    parts += labelling
     prompt = length_of(map(prompt_turns, material.preference), machine)
     if material.given is not None:
         read = [read_preference(row) for row in material.given]
@@ -93,9 +101,13 @@ def estimate_costs(recipe: AlpacaFarm, out: Path, store: Store | None, measure: 
         parts += trained_parts(
             "RM", work("reward_model", s.reward_model, rows, prompt, answer), s.reward_model, machine
         )
+        places["RM"] = reused.find("RM", settled=settled)
     for name, method in s.methods.items():
         parts += _method(recipe, name, method, rows, (prompt, answer), machine)
-    parts += _evaluation(recipe, out, store, machine, people)
+        if method.learns:
+            places[name] = reused.find(name, settled=settled)
+    parts = [done(part) if part.stage in reused.stages else part for part in parts]
+    parts += _evaluation(recipe, places, store, machine, people)
     order = {name: at for at, name in enumerate(["SFT", "pairs", *stage_names(s)[1:], "evaluation"])}
     return Costs(
         sorted(parts, key=lambda part: order[part.stage]), people, list(machine.told()), spent_in(store), s.machine.gpu
@@ -175,25 +187,27 @@ def _pairs(
     return [(prompt, one, two) for prompt, one, two in every if one.battles and two.battles and one.texts != two.texts]
 
 
-def _contestant(recipe: AlpacaFarm, out: Path, name: str) -> Contestant:
+def _contestant(recipe: AlpacaFarm, places: Mapping[str, Path | None], name: str) -> Contestant:
     """A policy, or who stands for it as long as its weights are not there."""
     s = recipe.settings
     method = s.methods.get(name)
     if method is not None and not method.learns:
-        start = replace(_contestant(recipe, out, "SFT"), sampling=recipe.sampling)
+        start = replace(_contestant(recipe, places, "SFT"), sampling=recipe.sampling)
         assert start.asked is not None
-        model, identity = out / "checkpoints" / "RM", recipe.rewards.get(method.reward, "to come")
-        if method.reward == REWARD_MODEL and holds_model(model):
+        model, identity = places.get("RM"), recipe.rewards.get(method.reward, "to come")
+        if method.reward == REWARD_MODEL and model is not None:
             identity = recipe.reward_of(f"reward:{model}", None, Budget()).identity
         reward = Reward(lambda _, __: [], identity)  # nobody is asked in a plan
         best = BestOfN(name, start.asked, method.n, reward)
         return replace(start, name=name, model=best)
-    return policy_to_be(name, s.target, out, recipe.target)
+    return policy_to_be(name, s.target, places[name], recipe.target)
 
 
-def _evaluation(recipe: AlpacaFarm, out: Path, store: Store | None, machine: Machine, people: HumanLabel) -> list[Part]:
+def _evaluation(
+    recipe: AlpacaFarm, places: Mapping[str, Path | None], store: Store | None, machine: Machine, people: HumanLabel
+) -> list[Part]:
     s = recipe.settings
-    policies = [_contestant(recipe, out, name) for name in stage_names(s) if name != "RM"]
+    policies = [_contestant(recipe, places, name) for name in stage_names(s) if name != "RM"]
     fighters = [*policies, *recipe.opponents]
     plan = BattlePlan(
         contestants=fighters,

@@ -25,15 +25,17 @@ from arenaloop.judges.pooled import PooledLabels
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
 from arenaloop.recipes.alpaca_farm_material import GivenPairs, Material, material
+from arenaloop.recipes.kept import HOW_RUN
 from arenaloop.recipes.parts import Arena, Utility, vet
 from arenaloop.recipes.people import People
+from arenaloop.recipes.reused import Decides, start_identity
 from arenaloop.recipes.stage import Outline
 from arenaloop.report.texts import one_line
 from arenaloop.store import Store
 from arenaloop.terminal import counted
 from arenaloop.types import Preference, Prompt, Response, Sampling, content_hash
 
-__all__ = ["AlpacaFarm", "LabelCosts", "Labeller", "Labels", "check", "inputs_key", "outline", "stage_names"]
+__all__ = ["AlpacaFarm", "LabelCosts", "Labeller", "Labels", "check", "decides", "inputs_key", "outline", "stage_names"]
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,32 @@ def inputs_key(recipe: AlpacaFarm, stage: str, pairs: str = "") -> str:
     elif method.method != "sft":
         parts += [pairs]
     return content_hash(*parts)
+
+
+def decides(recipe: AlpacaFarm) -> Decides:
+    """What decides a stage's weights, for plans: as in `inputs_key`, but for the evaluation, which decides none."""
+    s, material = recipe.settings, recipe.material
+    elsewhere = {"data", "methods", "sft", "reward_model", "target", "judge", "opponents", "baseline"}
+    rest = s.model_dump(mode="json", exclude={*HOW_RUN, *elsewhere})  # who labels, with what, and how many answers
+    given = [] if material.given is None else [dict(row) for row in (*material.given, *material.given_validation)]
+    prompts = [[prompt.id for prompt in some] for some in (material.preference, material.validation)]
+    pairs = content_hash(rest, given, prompts, s.target.sampling.build().key(), recipe.sampling.key())
+    demonstrations = content_hash([dict(row) for row in material.demonstrations])
+    sft = [s.seed, s.target.revision, demonstrations, s.sft.method()]
+    unlabeled = [prompt.id for prompt in material.unlabeled]
+
+    def decide(name: str, weights: Mapping[str, str | None]) -> object:
+        first = [start_identity(recipe.start), *sft]  # which may be made only after this function
+        if name == "SFT":
+            return first
+        after = [first, weights["SFT"], pairs]
+        if name == "RM":
+            return [*after, s.reward_model.method()]
+        one = s.methods[name]
+        own = [one.method, one.settings.method() if one.learns else one.n, unlabeled if one.samples else []]
+        return [*after, *own, recipe.rewards.get(one.reward, ""), weights["RM"] if one.asks_reward_model else ""]
+
+    return decide
 
 
 def outline(recipe: AlpacaFarm) -> Outline:

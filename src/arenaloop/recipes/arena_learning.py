@@ -33,7 +33,7 @@ from arenaloop.errors import StoppedError
 from arenaloop.jsonl import JsonRow, write_jsonl
 from arenaloop.models.reward import Reward
 from arenaloop.recipes.account import finish
-from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, fights, inputs_key
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, Fights, check, cut_slices, decides, fights, inputs_key
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count, threshold
 from arenaloop.recipes.held_out_judge import WATCHING, Guards, guards
 from arenaloop.recipes.observer import Observer
@@ -97,7 +97,8 @@ def run(recipe: ArenaLearning, store: Store, out: Path, observer: Observer | Non
         StoppedError: the budget is spent, a server is down or the disk is full; the same call resumes.
     """
     check(recipe)
-    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
+    s, told = recipe.settings, recipe.settings.model_dump(mode="json")
+    stages = Stages(store, out, observer or Observer(), told, decides(recipe))
     first, *later = plan_stages(s)
     prompts = (*recipe.pool, *recipe.test, *recipe.validation, *recipe.held_out)
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)

@@ -5,7 +5,7 @@ Trainings are counted with a row of every prompt that is battled on, the most th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,31 +18,37 @@ from arenaloop.calls.costs import HumanLabel
 from arenaloop.config import OptimSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
 from arenaloop.judges.jury import Decider, Jury
-from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, fights
+from arenaloop.recipes.arena_learning_plan import ArenaLearning, cut_slices, decides, fights
 from arenaloop.recipes.arena_learning_stages import Stage, plan_stages, slice_count
-from arenaloop.recipes.costs import Costs, Part, asked_parts, policy_to_be, spent_in, trained_parts
+from arenaloop.recipes.costs import Costs, Part, asked_parts, done, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.reused import Reused
 from arenaloop.recipes.work import Work, work
 from arenaloop.store import Store
 
 __all__ = ["estimate_costs"]
 
 
-def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measure: bool = False) -> Costs:
-    """What is still to be asked, and all that is to be trained. Reads only.
+def estimate_costs(
+    recipe: ArenaLearning, out: Path, store: Store | None, measure: bool = False, through: Collection[str] = ()
+) -> Costs:
+    """What is still to be asked and trained. Reads only.
 
     Args:
         recipe: what is to be done.
         out: the run directory.
         store: its arena file, as far as there is one.
         measure: load the model that training starts from, and time a few of its answers.
+        through: stages of which nothing is done again.
     """
     s, material = recipe.settings, recipe.material
     stages = plan_stages(s)
     slices = cut_slices(recipe, slice_count(s))
     people = HumanLabel(s.human.usd, s.human.seconds)
-    policies = {one: policy_to_be(one.name, s.target, out, recipe.target) for one in stages if one.answers}
-    machine = machine_of(s, recipe.start, recipe.size, store, policies[stages[0]])
+    reused = Reused(out, store, decides(recipe), through)
+    before = policy_to_be(stages[0].name, s.target, reused.find(stages[0].name), recipe.target)
+    policies = {stages[0]: before}
+    machine = machine_of(s, recipe.start, recipe.size, store, before)
     machine.trained(out / "checkpoints" / stages[0].name, _first(recipe, machine))
     if measure:
         start = recipe.target("start", Path(recipe.start))
@@ -77,26 +83,31 @@ def estimate_costs(recipe: ArenaLearning, out: Path, store: Store | None, measur
     prompt, answer = length_of(map(prompt_turns, material.pool), machine), s.target.sampling.max_tokens / 2
     parts: list[Part] = []
     rows: dict[Stage, int] = {}
-    before = policies[stages[0]]
     for stage in stages:
         if stage.slice is None:
-            parts += trained_parts(stage.name, _first(recipe, machine), s.sft_init_training, machine)
+            trained = trained_parts(stage.name, _first(recipe, machine), s.sft_init_training, machine)
         else:
             rows[stage] = sum(prompts[id_].turns for id_ in slices[stage.slice])  # PPO answers each turn by itself
+            asked: list[Part] = []
             if stage.kind != "ppo":
                 each = fights(recipe, stage, before, slices[stage.slice])
                 for fought in each:
-                    parts += battles(stage.name, "verdicts", *fought)
+                    asked += battles(stage.name, "verdicts", *fought)
                 rows[stage] = sum(len(fought.prompt_ids) for fought in each)
             alike = [one for one in rows if one.kind == stage.kind] if s.accumulates(stage.kind) else [stage]
             seen = sum(rows[one] for one in alike)
             seen += round(s.sft_replay * seen) if stage.kind == "sft" else 0
             by_kind: dict[str, OptimSettings] = {"dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}
             settings = by_kind.get(stage.kind, s.sft)
-            done = work(stage.kind, settings, seen, prompt, answer)
+            takes = work(stage.kind, settings, seen, prompt, answer)
             if stage.kind == "ppo":  # the reward model reads every answer
-                done = done._replace(read=done.read + done.answers * (prompt + answer))
-            parts += trained_parts(stage.name, done, settings, machine)
+                takes = takes._replace(read=takes.read + takes.answers * (prompt + answer))
+            trained = trained_parts(stage.name, takes, settings, machine)
+            found = reused.find(stage.name, settled=not any(part.calls for part in asked))
+            if stage.answers:
+                policies[stage] = policy_to_be(stage.name, s.target, found, recipe.target)
+            parts += map(done, asked) if stage.name in through and found is not None else asked
+        parts += map(done, trained) if stage.name in reused.stages else trained
         if not stage.answers:
             continue
         before = policies[stage]

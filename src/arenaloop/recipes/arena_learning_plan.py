@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +24,11 @@ from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Decider
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
-from arenaloop.recipes.arena_learning_stages import Stage, own_pairs, plan_stages, slice_count
+from arenaloop.recipes.arena_learning_stages import Stage, own_pairs, plan_stages, slice_count, threshold
 from arenaloop.recipes.held_out_judge import refuse_same_judge
+from arenaloop.recipes.kept import HOW_RUN
 from arenaloop.recipes.parts import Utility, vet
+from arenaloop.recipes.reused import Decides, start_identity
 from arenaloop.recipes.stage import Outline
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, content_hash, derive_seed
@@ -37,6 +39,7 @@ __all__ = [
     "Material",
     "check",
     "cut_slices",
+    "decides",
     "fights",
     "inputs_key",
     "opponents_of",
@@ -444,3 +447,33 @@ def inputs_key(recipe: ArenaLearning) -> str:
         [p.id for p in recipe.material.validation],
         *([left_out] if left_out else []),
     )
+
+
+def decides(recipe: ArenaLearning) -> Decides:
+    """What decides a stage's weights, for plans: less than `inputs_key`, as later stages and the test set do not."""
+    s, slices, stages = recipe.settings, cut_slices(recipe, slice_count(recipe.settings)), plan_stages(recipe.settings)
+    elsewhere = {"rounds", "stages", "data", "opponents", "opponents_by_round", "judge", "target"}  # below, or nowhere
+    later = {"sft_init_training", "sft", "dpo", "reward_model", "ppo", "k_sft", "k_dpo", "k_rm"}
+    rest = s.model_dump(mode="json", exclude={*HOW_RUN, *elsewhere, *later, "held_out", "guards", "anchor"})
+    material = content_hash([dict(row) for row in recipe.material.demonstrations])
+    fought = [
+        content_hash(rest, recipe.judge.fingerprint, s.judge.reask, s.target.sampling.build().key()),
+        [prompt.id for prompt in recipe.material.validation],
+    ]
+
+    @cache  # and not before: the start may be made only after this function
+    def of(stage: Stage) -> object:
+        if stage.slice is None:
+            return [s.seed, start_identity(recipe.start), s.target.revision, material, s.sft_init_training.method()]
+        given = [
+            [one.name, one.model.fingerprint, one.sampling.key(), dict(recipe.recorded.get(one.name, {}))]
+            for one in opponents_of(recipe, stage.round)
+        ]
+        training = {"sft": s.sft, "dpo": s.dpo, "reward_model": s.reward_model, "ppo": s.ppo}[stage.kind].method()
+        return content_hash(fought, given, training, threshold(s, stage), slices[stage.slice])
+
+    def decide(name: str, weights: Mapping[str, str | None]) -> object:
+        at = [one.name for one in stages].index(name)
+        return [dict(weights), *map(of, stages[: at + 1])]
+
+    return decide

@@ -8,7 +8,7 @@ speed that was measured here or is stated (`machine`). What nobody has told is u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from arenaloop.calls.estimated import Estimate, RoleEstimate
 from arenaloop.calls.recorded import materials_to_be
 from arenaloop.calls.units import Planned
 from arenaloop.config import GPUSettings, OptimSettings, TargetSettings
-from arenaloop.models.checkpoint import holds_model
 from arenaloop.recipes.machine import Machine, count
 from arenaloop.recipes.memory import Memory
 from arenaloop.recipes.work import Work
@@ -34,15 +33,12 @@ __all__ = [
     "ToCome",
     "answering",
     "asked_parts",
+    "done",
     "policy_to_be",
     "samples_part",
     "spent_in",
     "trained_parts",
 ]
-
-
-_AFTERWARDS = ("validation", "training judge's view", "held-out judge")
-"""Verdicts on a stage that is through"""
 
 
 @dataclass(frozen=True)
@@ -120,16 +116,13 @@ class Costs:
     spent: float | None = 0.0
     device: GPUSettings | None = None
 
-    def left_after(self, stages: Collection[str]) -> Costs:
-        """What is left where some stages are through: verdicts that watch a stage, and its test answers, come later."""
-
-        def left(part: Part) -> Part:
-            if part.stage not in stages or part.what.startswith("answers") or part.what in _AFTERWARDS:
-                return part
-            none: dict[str, Any] = dict.fromkeys(("calls", "tokens_in", "tokens_out"), 0)
-            return replace(part, **none, usd=0.0, usd_most=0.0, seconds=0.0, memory=None, notes=())
-
-        return replace(self, parts=[left(part) for part in self.parts])
+    def calls_left(self) -> dict[str, int]:
+        """Verdicts and labels that are to be asked, by stage, as far as there are any."""
+        left: dict[str, int] = {}
+        for part in self.parts:
+            if part.labels and part.calls:
+                left[part.stage] = left.get(part.stage, 0) + part.calls
+        return left
 
     def total(self, column: str, parts: Sequence[Part] | None = None) -> Any:
         """One column summed; None where a part does not know it."""
@@ -255,10 +248,17 @@ def _hours(seconds: float) -> str:
 # ---------------------------------------------------------------------- parts from estimates
 
 
-def policy_to_be(name: str, target: TargetSettings, out: Path, made: Callable[[str, Path], Contestant]) -> Contestant:
+def done(part: Part) -> Part:
+    """A part of which nothing is left to do."""
+    priced = replace(part, usd=0.0, usd_most=0.0, notes=())
+    return replace(priced, calls=0, tokens_in=0, tokens_out=0, seconds=0.0, memory=None)
+
+
+def policy_to_be(
+    name: str, target: TargetSettings, checkpoint: Path | None, made: Callable[[str, Path], Contestant]
+) -> Contestant:
     """The contestant of a stage's checkpoint; as long as its weights are not there, who stands for it."""
-    checkpoint = out / "checkpoints" / name
-    if holds_model(checkpoint) and any(checkpoint.glob("*.safetensors")):
+    if checkpoint is not None:
         return made(name, checkpoint)
     return Contestant(name, ToCome(name, target.chunk_size), target.sampling.build())
 

@@ -30,12 +30,12 @@ _UNKNOWN = object()
 """what a setting is of a model that another trainer made"""
 
 
-def keep_settings(out: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """Write beside a finished stage's weights with which settings of the recipe they were made."""
+def keep_settings(out: Path, settings: Mapping[str, Any], result: Mapping[str, Any], made: str | None = None) -> None:
+    """Write beside a finished stage's weights with which settings they were made; `made`: hash of what decides them."""
     if out.is_dir():
         shown = {name: result[name] for name in _RESULTS if name in result}
         plain = {name: value for name, value in settings.items() if name not in HOW_RUN}
-        write_json(out / STAGE, {"settings": plain, "result": shown})
+        write_json(out / STAGE, {"settings": plain, "result": shown, **({} if made is None else {"made": made})})
 
 
 class Kept(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from arenaloop.store import Store
 __all__ = ["Ledger", "Paid"]
 
 _ROOM = "stage costs"
+_REST = "beside the stages"
 
 
 class Paid(NamedTuple):
@@ -36,8 +37,8 @@ class Ledger:
     """What the arena file's totals grew by while a stage was worked on, by stage.
 
     One stage is worked on at a time. A killed process leaves its stage open: the calls that it has stored count for
-    that stage, too, as soon as the next begins. So all stages together, the leaderboard among them, come to what the
-    directory has paid.
+    that stage, too, as soon as the next begins. So all stages together, the leaderboard among them and what was asked
+    beside them, come to what the directory has paid.
     """
 
     def __init__(self, store: Store) -> None:
@@ -58,6 +59,24 @@ class Ledger:
         """What a stage has come to; None where it was worked on before stages were counted."""
         found = self._kept().get("paid", {}).get(name)
         return None if found is None else Paid(*found)
+
+    def rest(self, parts: Mapping[str, Paid | None]) -> dict[str, Paid]:
+        """What the directory has paid beside some parts, by its name; nothing where that is nothing, or unknown.
+
+        That is the first questions to every server, prompts that were written, stages that are no longer there, and
+        what other commands asked in this directory.
+        """
+        if None in parts.values():
+            return {}
+        left = self._total()
+        for part in parts.values():
+            assert part is not None
+            left = left.plus(part, -1)
+        if opened := self._kept().get("open"):
+            name, *before = opened
+            if name in parts:
+                left = left.plus(self._total().plus(Paid(*before), -1), -1)
+        return {_REST: left} if left.calls > 0 else {}
 
     def _close(self) -> None:
         kept = self._kept()

@@ -27,6 +27,7 @@ from arenaloop.judges.jury import Decider
 from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import MeanScore, RubricJudge, mean_score
 from arenaloop.models.reward import Reward
+from arenaloop.normal_form import is_blank
 from arenaloop.recipes.adopted import adopted, adopted_line
 from arenaloop.recipes.observer import Observer
 from arenaloop.recipes.stage import StageResult
@@ -50,6 +51,9 @@ __all__ = [
     "validate",
     "vet",
 ]
+
+_BLANK = 0.1
+"""share of blank answers from which on they are told"""
 
 Utility = Callable[[Prompt, Response], float | None]
 """The true worth of a response, in [0, 1]; known in a simulated world only."""
@@ -339,6 +343,9 @@ def test(
     """Answer held-out prompts: mean length in characters and, where the truth is known, gold accuracy and utility."""
     responses = zip(prompts, answer(arena, contestant, prompts), strict=True)
     answered = [(p, a) for p, a in responses if a is not None and a.battles]
+    if (blank := sum(all(map(is_blank, a.texts)) for _, a in answered)) >= max(1, _BLANK * len(answered)):
+        told = f"{blank:,} of {counted(len(answered), 'answer')} to test prompts are blank"
+        arena.observer.note(f"{contestant.name}: {told}: battles that they lose show that, and little else")
     lengths = [sum(map(len, a.texts)) for _, a in answered]
     figures: dict[str, float | None] = {"mean_length": sum(lengths) / len(lengths) if lengths else None}
     if utility is not None:

@@ -39,6 +39,7 @@ from arenaloop.recipes.self_rewarding_plan import (
     SelfRewarding,
     check,
     cut_slices,
+    decides,
     inputs_key,
     learns_perfect,
     measured_in,
@@ -67,7 +68,8 @@ def run(recipe: SelfRewarding, store: Store, out: Path, observer: Observer | Non
     """
     check(recipe)
     recipe = with_new_prompts(recipe, store, out, observer or Observer())
-    s, stages = recipe.settings, Stages(store, out, observer or Observer(), recipe.settings.model_dump(mode="json"))
+    s, told = recipe.settings, recipe.settings.model_dump(mode="json")
+    stages = Stages(store, out, observer or Observer(), told, decides(recipe))
     arena = Arena(store, recipe.judge, s, recipe.recorded, Budget(s.budget_usd, s.budget_calls), stages.observer)
     material = recipe.material
     store.add_prompts([*material.pool, *material.validation, *(one.prompt for one in material.ranked)])

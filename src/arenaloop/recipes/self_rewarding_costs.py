@@ -1,13 +1,14 @@
 """What Self-Rewarding and Meta-Rewarding will ask, compute and pay, stage by stage, at most; re-asks are not counted.
 
 The model's own calls run here. Their tokens are those of prompts and templates, and half of what an answer may have;
-every prompt is taken to give a pair. What a stage has asked is taken off once it is through (`Costs.left_after`).
+every prompt is taken to give a pair. Of a stage whose weights are there nothing is left; of one that is under way
+what is stored is not taken off.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from arenaloop.config import SamplingSettings
 from arenaloop.data.held_out import prompt_turns, row_turns
 from arenaloop.jsonl import JsonRow
 from arenaloop.judges.jury import Jury
-from arenaloop.recipes.costs import Costs, Part, ToCome, asked_parts, policy_to_be, spent_in, trained_parts
+from arenaloop.recipes.costs import Costs, Part, ToCome, asked_parts, done, policy_to_be, spent_in, trained_parts
 from arenaloop.recipes.machine import Machine, length_of, machine_of, measure_start
+from arenaloop.recipes.reused import Reused
 from arenaloop.recipes.self_rewarding_calls import Calls, plan_calls
 from arenaloop.recipes.self_rewarding_plan import (
     SelfRewarding,
     cut_slices,
+    decides,
     learns_perfect,
     meta_of,
     stage_names,
@@ -40,11 +43,14 @@ _WORDS = {"scores": 500, "judgements compared": 550}
 """Tokens of the shipped templates' own words, about."""
 
 
-def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measure: bool = False) -> Costs:
+def estimate_costs(
+    recipe: SelfRewarding, out: Path, store: Store | None, measure: bool = False, through: Collection[str] = ()
+) -> Costs:
     """What is to be asked and trained. Reads only; arguments as of `arena_learning_costs.estimate_costs`."""
     s, material = recipe.settings, recipe.material
     names, slices, comparing = stage_names(s), cut_slices(recipe), meta_of(s)
-    policies = [policy_to_be(name, s.target, out, recipe.target) for name in names]
+    reused = Reused(out, store, decides(recipe), through)
+    policies = [policy_to_be(name, s.target, _place(recipe, reused, name), recipe.target) for name in names]
     machine = machine_of(s, recipe.start, recipe.size, store, policies[0])
     rows = [*material.demonstrations, *material.judgements]
     first = work("sft", s.sft, len(rows), length_of(map(row_turns, rows), machine), _around(rows, machine))
@@ -77,12 +83,13 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         method, settings = ("sft", s.sft) if perfect else ("dpo", s.dpo)
         if calls.verdicts:  # as many pairs of judgements, after what the judge is asked
             asked, written = prompt + (_WORDS["scores"] + prompt + said), said + judgement
-            done = work(method, settings, 2 * len(prompts), asked / 2, written / 2)
+            takes = work(method, settings, 2 * len(prompts), asked / 2, written / 2)
         else:
-            done = work(method, settings, len(prompts), prompt, said)
-        parts += trained_parts(name, done, settings, machine)
+            takes = work(method, settings, len(prompts), prompt, said)
+        parts += trained_parts(name, takes, settings, machine)
         if calls.tried:
             parts += _tried(recipe, name, calls, prompt, machine, store)
+    parts = [done(part) if part.stage in reused.stages else part for part in parts]
     everyone = [*policies, *recipe.opponents]
     schedule = Schedule(tuple(all_pairs([one.name for one in everyone])))
     tested = {one.id: one for one in recipe.test}
@@ -103,6 +110,15 @@ def estimate_costs(recipe: SelfRewarding, out: Path, store: Store | None, measur
         spent_in(store),
         s.machine.gpu,
     )
+
+
+def _place(recipe: SelfRewarding, reused: Reused, name: str) -> Path | None:
+    """Where a model's weights stand; the target's own where it is not fine-tuned."""
+    learned = {"M0": bool(recipe.material.demonstrations), "M1": recipe.fine_tuned}
+    if learned.get(name, True):
+        return reused.find(name, settled=recipe.scorer is None)  # whose votes may be asked again
+    reused.skip(name)
+    return Path(recipe.start) if Path(recipe.start).is_dir() else None
 
 
 def _tried(

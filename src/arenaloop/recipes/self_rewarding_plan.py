@@ -28,7 +28,9 @@ from arenaloop.judges.meta import MetaJudge
 from arenaloop.judges.pointwise import RubricJudge
 from arenaloop.models.reward import Reward
 from arenaloop.models.size import Size
+from arenaloop.recipes.kept import HOW_RUN
 from arenaloop.recipes.parts import Utility, vet
+from arenaloop.recipes.reused import Decides, start_identity
 from arenaloop.terminal import counted
 from arenaloop.types import Prompt, Response, content_hash, derive_seed
 
@@ -36,6 +38,7 @@ __all__ = [
     "SelfRewarding",
     "check",
     "cut_slices",
+    "decides",
     "inputs_key",
     "learns_perfect",
     "measured_in",
@@ -183,12 +186,13 @@ def check(recipe: SelfRewarding) -> None:
     if recipe.fine_tuned and not any(recipe.material[:3]):
         raise InputError("every demonstration and judgement is about a test prompt: nothing is left to train M1 on")
     if (meta := meta_of(recipe.settings)) is not None:
-        there = counted(recipe.settings.iterations, "iteration")
-        if meta.iterations > recipe.settings.iterations:
-            raise ConfigError(f"meta.iterations {meta.iterations}: there are {there}")
+        there, last_one = counted(recipe.settings.iterations, "iteration"), recipe.settings.iterations
+        there = f"there {'is' if last_one == 1 else 'are'} {there}"
+        if meta.iterations > last_one:
+            raise ConfigError(f"meta.iterations {meta.iterations}: {there}; set meta.iterations={last_one}")
         if (last := meta.begin + meta.iterations - 1) > recipe.settings.iterations:
             raise ConfigError(
-                f"meta.begin {meta.begin}: judgements are learned from until iteration {last}, and there are {there}"
+                f"meta.begin {meta.begin}: judgements are learned from until iteration {last}, and {there}"
             )
     cut_slices(recipe)
 
@@ -250,3 +254,31 @@ def _chosen_by(recipe: SelfRewarding) -> list[str]:
 def learns_perfect(settings: JudgesItselfSettings) -> bool:
     """Whether models are fine-tuned on perfect answers, not on pairs."""
     return isinstance(settings, SelfRewardingSettings) and settings.learn == "perfect"
+
+
+def decides(recipe: SelfRewarding) -> Decides:
+    """What decides a stage's weights, for plans: less than `inputs_key`, as later stages and the test set do not."""
+    s, material, slices = recipe.settings, recipe.material, cut_slices(recipe)
+    elsewhere = {"iterations", "data", "opponents", "judge", "target", "sft", "dpo", "scorer", "reward", "limits"}
+    rest = s.model_dump(mode="json", exclude={*HOW_RUN, *elsewhere})
+    first = content_hash(
+        [s.seed, s.target.revision, s.sft.method()],
+        [dict(row) for row in (*material.demonstrations, *material.judgements)],
+        [[one.prompt.id, list(one.replies)] for one in material.ranked],
+        [s.data.most_of_score, s.self_judge.model_dump(mode="json"), recipe.judged_by] if material.ranked else [],
+    )
+    judged = [
+        content_hash(rest, s.dpo.method(), s.target.sampling.build().key(), recipe.judged_by),
+        None if recipe.scorer is None else recipe.scorer.fingerprint,
+        None if recipe.reward is None else recipe.reward.identity,
+        _chosen_by(recipe),
+        None if recipe.labelled is None else recipe.labelled.identity,
+    ]
+
+    def decide(name: str, weights: Mapping[str, str | None]) -> object:
+        number = int(name[1:]) - 1
+        asked = [[prompt.id for prompt in prompts] for prompts in slices[: max(number, 0)]]
+        start = start_identity(recipe.start)  # which may be made only after this function
+        return [start, first, dict(weights), *([judged, asked] if number > 0 else [])]
+
+    return decide

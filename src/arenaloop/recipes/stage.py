@@ -18,10 +18,10 @@ from arenaloop.arena.board import Leaderboard
 from arenaloop.arena.pairings import Summary
 from arenaloop.calls.progress import Tally
 from arenaloop.errors import StorageError
-from arenaloop.models.checkpoint import checkpoint_fingerprint, holds_model
 from arenaloop.recipes.kept import keep_settings
 from arenaloop.recipes.ledger import Ledger
 from arenaloop.recipes.observer import Observer
+from arenaloop.recipes.reused import Decides, Made, weights_of
 from arenaloop.recipes.under_way import begin_part, finish_part
 from arenaloop.store import Store
 from arenaloop.types import content_hash
@@ -42,7 +42,8 @@ class StageResult:
         judged: counts over the stage's battles.
         seconds, cpu_seconds: wall and processor time of all invocations that worked on it in its directory, with what
             they had to do again and under whatever settings, as long as the weights are these; of one that was killed,
-            but for its last seconds. Results of earlier versions have no processor time.
+            but for its last seconds, and of none that found all of it there. Results of earlier versions have no
+            processor time.
         checkpoint: fingerprint of the trained weights.
         adopted: where they are from, if another trainer made them (`recipes.adopted`).
     """
@@ -120,8 +121,8 @@ def run_seconds(store: Store) -> float:
 class _Beating(Observer):
     """Passes on what it hears, and lets a stage's time be kept on the way: a killed process keeps nothing."""
 
-    def __init__(self, heard: Observer, beat: Callable[[], None], asked: Callable[[], None]) -> None:
-        self._heard, self._beat, self._asked = heard, beat, asked
+    def __init__(self, heard: Observer, beat: Callable[[], None], worked: Callable[[], None]) -> None:
+        self._heard, self._beat, self._worked = heard, beat, worked
 
     def phase(self, stage: str, doing: str) -> None:
         self._beat()
@@ -129,15 +130,17 @@ class _Beating(Observer):
 
     def tally(self, counts: Tally) -> None:
         if counts.calls:
-            self._asked()
+            self._worked()
         self._beat()
         self._heard.tally(counts)
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        self._worked()
         self._beat()
         self._heard.step(step, total, metrics)
 
     def preparing(self, what: str, done: int, total: int) -> None:
+        self._worked()
         self._beat()
         self._heard.preparing(what, done, total)
 
@@ -156,19 +159,28 @@ class Stages:
         found: counts the verdicts behind stages that had finished earlier.
         ledger: what stages have asked and paid.
         settings: of the recipe, to be told beside each checkpoint.
+        made: what the stages are made from, for plans (`recipes.reused`).
     """
 
-    def __init__(self, store: Store, out: Path, observer: Observer, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        out: Path,
+        observer: Observer,
+        settings: Mapping[str, Any] | None = None,
+        decides: Decides | None = None,
+    ) -> None:
         self.store = store
         self.out = out
         self.settings = settings
+        self.made = None if decides is None else Made(decides)
         self.observer: Observer = _Beating(observer, self._beat, self._work)
         self.found = 0
         self.ledger = Ledger(store)
         self._worked = False
         self._begun, self._before = _Spent.now(), _Spent(run_seconds(store))
         self._clock: Callable[[], _Spent] | None = None  # of the stage under way
-        self._key, self._kept_at = "", 0.0
+        self._key, self._kept_at, self._heard = "", 0.0, False
         self._adopted: list[str | None] = []  # weights that others made, and that later stages depend on
 
     def checkpoint(self, name: str) -> Path:
@@ -188,6 +200,7 @@ class Stages:
             work: trains into `checkpoint`; time and weights are added to what it returns.
         """
         key = content_hash(inputs, name, *self._adopted)
+        made = None if self.made is None else self.made.begin(self.store, name, self.checkpoint(name))
         stored = self.store.stage(name, key)
         # another run of this directory, with other settings, may have put its own weights in the checkpoint's place
         if stored is not None and stored.get("checkpoint") == self._weights(name):
@@ -205,7 +218,9 @@ class Stages:
         if result.adopted is not None:
             self._adopted.append(result.checkpoint)
         if self.settings is not None:
-            keep_settings(self.checkpoint(name), self.settings, result.to_json())
+            keep_settings(self.checkpoint(name), self.settings, result.to_json(), made)
+        if self.made is not None:
+            self.made.weights[name] = result.checkpoint
         finish_part(self.store, name, key)
         self.observer.done(name, result.to_json())
         return result
@@ -219,7 +234,7 @@ class Stages:
         return spent.wall
 
     def _work(self) -> None:
-        self._worked = True
+        self._worked = self._heard = True
 
     def _with_times(self, name: str, key: str, result: StageResult, spent: _Spent | None = None) -> StageResult:
         """With the time of all work on the weights that a stage has, that which was just `spent` added."""
@@ -241,10 +256,11 @@ class Stages:
     def _timed(self, name: str, work: Callable[[], StageResult]) -> tuple[StageResult, _Spent]:
         """Work, and what all of it has taken; where it is broken off, that is kept."""
         start, earlier = _Spent.now(), _Spent(*(self.store.note(_ROOM, name) or ()))
-        self._key, self._kept_at = name, start.wall
+        self._key, self._kept_at, self._heard = name, start.wall, False
         self._clock = lambda: _Spent.now().since(start, earlier)
         try:
-            return work(), self._clock()
+            result = work()
+            return result, self._clock() if self._heard else earlier  # all of it was there
         except BaseException:
             self._keep()
             raise
@@ -264,8 +280,7 @@ class Stages:
 
     def _weights(self, name: str) -> str | None:
         """What identifies the checkpoint that stands under a stage's name now; None where there is none."""
-        path = self.checkpoint(name)
-        return checkpoint_fingerprint(path) if holds_model(path) else None
+        return weights_of(self.checkpoint(name))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from arenaloop.recipes.under_way import LEADERBOARD, Begun, begun, plan_of
 from arenaloop.store import Store
 from arenaloop.terminal import counted
 
-__all__ = ["Standing", "stored_calls", "write_standing"]
+__all__ = ["Standing", "write_standing"]
 
 _SAMPLES = "#"  # of a contestant's name: one of its own answers among several
 
@@ -97,6 +97,7 @@ def write_standing(
     write_json(out / "leaderboard.json", board.to_dict())
     ledger = Ledger(store)
     paid = {name: spent for name in (*at.stages, WATCHING, LEADERBOARD) if (spent := ledger.paid(name)) is not None}
+    paid |= ledger.rest(paid)
     more = account(results, board, 0, lambda one, other: (0, 0, 0), paid)
     more |= {"awaits": awaits} if awaits else {}
     more["prose"] = [_prose(at, results, what)]
@@ -107,19 +108,6 @@ def write_standing(
     more["tables"] += kept_table(store.path.parent)
     summary = write_summary(out, store, judged, 0, stopped=why, progress=told, seconds=run_seconds(store), **more)
     return Standing(board, summary, told)
-
-
-def stored_calls(store: Store, judges: Sequence[Decider]) -> dict[str, int]:
-    """Of the part that a recipe was stopped in, by name, how many verdicts are decided and asked no more."""
-    at = begun(store)
-    if at is None or (part := at.open) is None:
-        return {}
-    plans = _plans(store, part.plans, {judge.fingerprint: judge for judge in judges})
-    counts = Summary()
-    for plan in plans:
-        for pairing in pairings(plan, store):
-            counts.add(pairing)
-    return {part.name: counts.ok}
 
 
 def _plans(store: Store, keys: Sequence[str], judges: Mapping[str, Decider]) -> list[BattlePlan]:

@@ -58,10 +58,10 @@ def test_another_column_may_be_the_rating(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text(
         ",win_rate,standard_error,length_controlled_winrate\na,50,1,40\nb,40,1,45\nc,1,1,\n"
     )
-    board = read_leaderboard(tmp_path / "b.csv", "length_controlled_winrate")
+    board = read_leaderboard(tmp_path / "b.csv", rating="length_controlled_winrate")
     assert {name: row.rating for name, row in board.items()} == {"a": 40.0, "b": 45.0}
     assert board.column == "length_controlled_winrate"
-    other = read_leaderboard(tmp_path / "b.csv", "arena_elo")
+    other = read_leaderboard(tmp_path / "b.csv", rating="arena_elo")
     assert (other.column, other["a"].rating) == (None, 50.0)
 
 

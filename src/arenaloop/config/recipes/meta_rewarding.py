@@ -36,7 +36,7 @@ class MetaSettings(Settings):
     begin: int = Field(1, ge=1)
     """the first iteration that learns from judgements"""
     iterations: int = Field(2, ge=1)
-    """in how many iterations, from `begin`, judgements are learned from"""
+    """in how many iterations, from `begin`, judgements are learned from; unless it is set, no more than there are"""
     template: str = "meta"
     """meta, the path of a template file of layout judgements, or sandbox:winner"""
     sampling: SamplingSettings = SamplingSettings()
@@ -105,4 +105,12 @@ class MetaRewardingSettings(JudgesItselfSettings):
             raise ValueError("self_judge.votes: one judgement of an answer has no other one to be compared with")
         if self.scorer is not None or self.reward is not None:
             raise ValueError("meta compares the model's own judgements: with scorer or reward take self_rewarding")
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> MetaRewardingSettings:
+        left = self.iterations - self.meta.begin + 1
+        if "iterations" not in self.meta.model_fields_set and 1 <= left < self.meta.iterations:
+            meta = self.meta.model_copy(update={"iterations": left})
+            object.__setattr__(self, "meta", meta)  # settings are frozen once this is through
         return self

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from arenaloop.data.export.rows import Account, Format, Kind, TrainingRow, UnfitError, require_one_turn
 from arenaloop.jsonl import JsonRow
+from arenaloop.normal_form import is_blank
 
 __all__ = ["AXOLOTL", "stands_before"]
 
@@ -38,7 +39,7 @@ def _preference(row: TrainingRow) -> JsonRow:
     if any(turn["role"] not in _ROLES for turn in row.turns()):
         raise UnfitError(f"a role that {_TITLE} has no name for")
     texts = [answer[0]["content"] for answer in row.answers]
-    if not all(text.strip() for text in texts):
+    if any(map(is_blank, texts)):
         raise UnfitError(f"an empty answer, which {_TITLE} cannot find in its template")
     if any(map(stands_before, texts)):
         raise UnfitError(f"an answer that {_TITLE} would find before its place, in a role's name or its dummy message")

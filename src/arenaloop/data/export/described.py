@@ -1,4 +1,4 @@
-"""What the prompts' own file says of them, as columns of exported battles: their ids, categories, languages, turns."""
+"""What the prompts' own file says of them, as columns of battles and rows: ids, categories, languages, turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from arenaloop.jsonl import encode_json
 from arenaloop.types import Prompt
 
-__all__ = ["DESCRIPTIONS", "Described"]
+__all__ = ["DESCRIPTIONS", "Described", "told_of"]
 
 DESCRIPTIONS = ("category", "language")
 """Tags that are columns of their own."""
@@ -43,6 +43,12 @@ class Described:
         told: dict[str, Any] = {"question_id": own if own is None or self.columns.get("question_id") else str(own)}
         told |= {name: _text(prompt.tags.get(name)) for name in DESCRIPTIONS} | {"turn": prompt.turns}
         return {name: told[name] for name in self.columns}
+
+
+def told_of(prompt: Prompt) -> dict[str, Any]:
+    """What a training row says of its prompt, as far as that prompt's file told it: its id there, and texts."""
+    own = {} if prompt.question_id is None else {"question_id": prompt.question_id}
+    return own | {name: _text(tag) for name in DESCRIPTIONS if (tag := prompt.tags.get(name)) is not None}
 
 
 def _text(value: object) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from arenaloop.data.export.described import DESCRIPTIONS, told_of
 from arenaloop.data.formats import training_columns, training_rows
 from arenaloop.data.formats.judgment_kinds import annotated, noise_note
 from arenaloop.data.formats.labels import read_labels
@@ -18,6 +19,7 @@ from arenaloop.data.formats.training_turns import FIELDS
 from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.jsonl import JsonRow
+from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import to_number
 from arenaloop.tables import table_rows
 from arenaloop.types import Message, content_hash
@@ -25,6 +27,8 @@ from arenaloop.types import Message, content_hash
 __all__ = [
     "KINDS",
     "LINEAGE",
+    "NUMBERS",
+    "PROMPT_TOLD",
     "Account",
     "Format",
     "Kind",
@@ -40,13 +44,20 @@ __all__ = [
 Kind = Literal["sft", "preferences", "prompts"]
 KINDS: tuple[Kind, ...] = ("sft", "preferences", "prompts")
 
+PROMPT_TOLD = ("question_id", *DESCRIPTIONS)
+"""What the prompt's own file said of it."""
+NUMBERS = frozenset({"margin", "score_chosen", "score_rejected", "preference"})
+"""Columns of lineage that are numbers; the others are texts, of verdicts lists of them."""
 LINEAGE: Mapping[str, str] = {
     "prompt_id": "prompt_id",
+    **{name: name for name in PROMPT_TOLD},
     "stage": "stage",
     "model": "model",
     "chosen_model": "chosen_model",
     "rejected_model": "rejected_model",
     "margin": "judge_margin",
+    "score_chosen": "score_chosen",
+    "score_rejected": "score_rejected",
     "preference": "preference",
     "verdicts": "verdicts",
 }
@@ -99,6 +110,7 @@ class Account:
         follow_ups: rows whose later user turns, which follow an answer, are in no prompt.
         given_answers: rows whose prompt holds earlier answers; many_answers: rows that learn several answers.
         system: rows with a system message.
+        blank: preferences whose rejected answer is blank.
         notes: what a reader of the input had to say.
     """
 
@@ -111,6 +123,7 @@ class Account:
     given_answers: int = 0
     many_answers: int = 0
     system: int = 0
+    blank: int = 0
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, reason: str, place: str) -> None:
@@ -126,6 +139,7 @@ class Account:
         self.given_answers += any(turn["role"] == "assistant" for turn in row.prompt)
         self.many_answers += any(len(answer) > 1 for answer in row.answers)
         self.system += row.prompt[0]["role"] == "system"
+        self.blank += len(row.answers) > 1 and all(is_blank(turn["content"]) for turn in row.answers[1])
 
     def to_json(self) -> JsonRow:
         """The account as a JSON object."""
@@ -135,6 +149,7 @@ class Account:
             "left_out": {reason: {"rows": n, "first": self.first[reason]} for reason, n in self.left_out.items()},
             "repeated": self.repeated,
             "follow_ups": self.follow_ups,
+            "blank": self.blank,
             "notes": self.notes,
         }
 
@@ -208,7 +223,9 @@ def read_rows(files: Sequence[tuple[str, Path]], kind: Kind, account: Account) -
                     account.repeated += 1
                     continue
                 seen.add(key)
-                kept = {name: cell for name, cell in row.lineage.items() if name in ("prompt_id", "stage")}
+                kept = {
+                    name: cell for name, cell in row.lineage.items() if name in ("prompt_id", "stage", *PROMPT_TOLD)
+                }
                 row = TrainingRow(row.prompt, (), kept)
             yield place, row
 
@@ -261,7 +278,7 @@ def _row(cells: JsonRow, kind: Kind) -> TrainingRow:
         prompt, completion = conversation.prompt, conversation.completion
         begins = next(at for at, turn in enumerate(completion) if turn["role"] == "assistant")
         prompt, answers = [*prompt, *completion[:begins]], (completion[begins:],)
-        if kind == "sft" and not completion[-1]["content"].strip():
+        if kind == "sft" and is_blank(completion[-1]["content"]):
             raise ValueError("an empty answer, of which nothing is learned")
     elif cells.get("turns") is not None:
         asked = read_prompt(cells)
@@ -278,7 +295,7 @@ def _lineage(cells: JsonRow) -> JsonRow:
     lineage: JsonRow = {}
     for name in LINEAGE:
         cell = cells.get(name)
-        if name in ("margin", "preference"):
+        if name in NUMBERS:
             number = to_number(cell)
             lineage |= {} if number is None else {name: number}
         elif name == "verdicts":
@@ -309,7 +326,7 @@ def _labels(path: Path, kind: Kind, account: Account) -> Iterator[tuple[str, Tra
     for label in labels:
         place, prompt = f"{path.name}, line {label.line}", label.prompt
         given = [dict(turn) for turn in prompt.messages]
-        lineage: JsonRow = {"prompt_id": prompt.id}
+        lineage = _lineage({"prompt_id": prompt.id, **told_of(prompt)})
         if kind == "prompts":
             yield place, TrainingRow(given, (prompt.conversation(label.outputs[0])[len(given) :],), lineage)
             continue

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arenaloop.data.export.rows import LINEAGE, Account, Format, Kind, TrainingRow
+from arenaloop.data.export.rows import LINEAGE, NUMBERS, PROMPT_TOLD, Account, Format, Kind, TrainingRow
 from arenaloop.jsonl import JsonRow
 
 __all__ = ["VERL"]
@@ -38,8 +38,9 @@ def _schema(kind: Kind) -> Mapping[str, Any]:
     import polars as pl
 
     turns = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-    texts = ("split", "prompt_id", "stage") if kind == "prompts" else ("split", *LINEAGE.values())
-    types: dict[str, Any] = {"judge_margin": pl.Float64, "preference": pl.Float64, "verdicts": pl.List(pl.String)}
+    asked = ("split", "prompt_id", *PROMPT_TOLD, "stage")
+    texts = asked if kind == "prompts" else ("split", *LINEAGE.values())
+    types: dict[str, Any] = {LINEAGE[name]: pl.Float64 for name in NUMBERS} | {"verdicts": pl.List(pl.String)}
     info = pl.Struct({name: types.get(name, pl.String) for name in texts})
     if kind == "sft":
         return {"messages": turns, "extra_info": info}

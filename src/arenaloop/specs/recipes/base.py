@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +40,9 @@ class Recipe:
         run: (what was built, arena file, run directory, observer) → the result; also resumes.
         judges: settings → who decides its battles, the leaderboard's first; so that what was fought can be read back
             before it is through.
-        costs: (what was built, run directory, arena file if there is one, whether to load and time the start) → what it
-            will ask, compute and pay; None of a recipe that says no more than its outline.
+        costs: (what was built, run directory, arena file if there is one, whether to load and time the start, names of
+            the stages that are through) → what it will ask, compute and pay; None of a recipe that says no more than
+            its outline.
     """
 
     about: str
@@ -51,5 +52,5 @@ class Recipe:
     run: Callable[[Any, Store, Path, Observer], Result]
     stages: Callable[[Any], Sequence[str]] = lambda settings: ()
     judges: Callable[[Any], Sequence[Decider]] = lambda settings: ()
-    costs: Callable[[Any, Path, Store | None, bool], Costs] | None = None
+    costs: Callable[[Any, Path, Store | None, bool, Collection[str]], Costs] | None = None
     explain: Callable[[Any], Sequence[Table]] | None = None
