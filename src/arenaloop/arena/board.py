@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from arenaloop.ratings.reliability import JudgeFit
 
-__all__ = ["CONTROLLED", "Leaderboard", "Row", "rank_span"]
+__all__ = ["Leaderboard", "Row", "rank_span"]
 
 
-CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
+_CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
 """Fields of a row that a controlled fit tells."""
 
 
@@ -144,7 +144,7 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
-                    **({} if self.coefficients is None else {name: getattr(row, name) for name in CONTROLLED}),
+                    **({} if self.coefficients is None else {name: getattr(row, name) for name in _CONTROLLED}),
                     **(
                         {}
                         if self.worth is None
@@ -187,7 +187,7 @@ class Leaderboard:
             LookupError, TypeError: it is none.
         """
         columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
-        more = ("own_failures", "undecided", "worst", "best", "estimate", *CONTROLLED)
+        more = ("own_failures", "undecided", "worst", "best", "estimate", *_CONTROLLED)
         rows = tuple(
             Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
             for row in document["leaderboard"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from arenaloop.arena.board import CONTROLLED, Leaderboard, Row
+from arenaloop.arena.board import Leaderboard, Row
 from arenaloop.arena.worth import Worth, worth_of
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings import bradley_terry
@@ -319,7 +319,9 @@ def ranked(
             best=None if bounds is None else _number(rating[code] + bounds.best[code]),
             estimate=None if estimate is None else _number(estimate[code]),
             **({} if worth is None else worth.row(code)),
-            **({} if rates is None else dict(zip(CONTROLLED, (_number(one[code]) for one in rates), strict=True))),
+            controlled_win_rate=None if rates is None else _number(rates[0][code]),
+            controlled_lower=None if rates is None else _number(rates[1][code]),
+            controlled_upper=None if rates is None else _number(rates[2][code]),
         )
         for place, code in enumerate(best_first(rating), start=1)
     )
