@@ -39,8 +39,8 @@ def test_a_jurys_seats_are_merged_as_its_rule_decided_them() -> None:
     for rule, winner, score in (("majority", "tie", 0.5), ("weighted", "model_b", 5 / 12)):
         weights = [1.0, 1.0, 1.0] if rule == "weighted" else None
         seats = [merge_members(some, "weighted" if weights else "majority", weights) for some in votes]
-        assert None not in seats
-        battle = merge_seats("a", "b", *(verdict(*one) for one in seats if one is not None))
+        a_first, b_first = (verdict(*one) for one in seats if one is not None)
+        battle = merge_seats("a", "b", a_first, b_first)
         assert battle is not None
         assert (battle.winner, battle.score_a, battle.flipped) == (winner, pytest.approx(score), True)
 

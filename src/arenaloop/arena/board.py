@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from arenaloop.ratings.reliability import JudgeFit
 
-__all__ = ["CONTROLLED", "Leaderboard", "Row", "rank_span"]
+__all__ = ["Leaderboard", "Row", "rank_span"]
 
 
-CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
+_CONTROLLED = ("controlled_win_rate", "controlled_lower", "controlled_upper")
 """Fields of a row that a controlled fit tells."""
 
 
@@ -152,8 +152,12 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
-                    **({} if self.coefficients is None else {name: getattr(row, name) for name in CONTROLLED}),
+<<<<<<< HEAD
+                    **({} if self.coefficients is None else {name: getattr(row, name) for name in _CONTROLLED}),
                     **({"weighted_win_rate": row.weighted_win_rate} if self._weighted else {}),
+=======
+                    **({} if self.coefficients is None else {name: getattr(row, name) for name in _CONTROLLED}),
+>>>>>>> harda
                     **(
                         {}
                         if self.worth is None
@@ -196,7 +200,11 @@ class Leaderboard:
             LookupError, TypeError: it is none.
         """
         columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
-        more = ("own_failures", "undecided", "worst", "best", "estimate", "weighted_win_rate", *CONTROLLED)
+<<<<<<< HEAD
+        more = ("own_failures", "undecided", "worst", "best", "estimate", "weighted_win_rate", *_CONTROLLED)
+=======
+        more = ("own_failures", "undecided", "worst", "best", "estimate", *_CONTROLLED)
+>>>>>>> harda
         rows = tuple(
             Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
             for row in document["leaderboard"]

@@ -84,9 +84,9 @@ def agree(
         raise ConfigError(f"--rate {rated_by}: raw or controlled")
     if rated_by is not None and rating is not None:
         raise ConfigError("--rate or --rating, not both")
-    messages, rate = Console(stderr=True), _RATES[rated_by]
+    messages, kind = Console(stderr=True), _RATES[rated_by]
     ours, theirs = (
-        board_named(source, messages, stream=stream, rate=rate, rating=rating) for source in (benchmark, reference)
+        board_named(source, messages, stream=stream, rate=kind, rating=rating) for source in (benchmark, reference)
     )
     if rating is not None and ours.column is None and theirs.column is None:
         raise InputError(f"neither {benchmark} nor {reference} is a list with a column {rating}")
