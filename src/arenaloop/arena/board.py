@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arenaloop.arena.worth import Worth
 from arenaloop.ratings.covariates import Coefficient
 from arenaloop.ratings.style_features import FEATURES
-from arenaloop.terminal import figure, plain, span, table
+from arenaloop.terminal import counted, figure, plain, span, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -307,8 +307,8 @@ class Leaderboard:
         """One line that says what was rated and how."""
         clustered = "every battle on its own" if self.cluster == "battle" else f"clustered by {self.cluster}"
         how = "Bradley–Terry" if self.method == "bt" else "Elo, averaged over orders"
-        ties = f"{self.ties:,} ties" + (" left out" if self.tie_rule == "drop" else "")
-        counts = f"{self.battles:,} battles, {ties}" + (f", {self.skipped:,} skipped" if self.skipped else "")
+        ties = counted(self.ties, "tie") + (" left out" if self.tie_rule == "drop" else "")
+        counts = f"{counted(self.battles, 'battle')}, {ties}" + (f", {self.skipped:,} skipped" if self.skipped else "")
         how += {"davidson": " with Davidson's ties", "rao_kupper": " with Rao and Kupper's ties"}.get(self.tie_rule, "")
         counts += f", {self._lost:,} lost by own failure" if self._lost else ""
         names = [name for name in self.coefficients or () if self.style is None or name not in FEATURES]

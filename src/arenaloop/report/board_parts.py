@@ -50,6 +50,6 @@ def caption(board: Mapping[str, Any]) -> str:
     if isinstance(judges, list) and judges and votes is not None:
         method += f" with {votes:,.0f} votes of {counted(len(judges), 'fitted judge')}"
     return (
-        f"{board['battles']:,} battles, {board['ties']:,} ties{skipped} · {method} · "
+        f"{counted(board['battles'], 'battle')}, {counted(board['ties'], 'tie')}{skipped} · {method} · "
         f"{intervals} ({one_line(board['interval'], 40)}, {clustered})"
     )
