@@ -20,6 +20,7 @@ from arenaloop.calls.recorded import (
     recorded_failures,
     recorded_notes,
 )
+from arenaloop.data.prompts import read_prompt
 from arenaloop.errors import InputError
 from arenaloop.models.recorded import RecordedModel
 from arenaloop.store import Store, Turn, recorded_key
@@ -161,3 +162,19 @@ def test_what_programs_left_for_answers_and_two_writers_in_one_file_are_told(tmp
     ]
     match_recorded(one := files(tmp_path, *(row | {"generator": "m", "output": "x"} for row in rows)), prompts)
     assert recorded_notes(one) == []
+
+
+@pytest.mark.parametrize("follow_ups", [(), ("Shorter.",)])
+def test_answers_of_more_or_fewer_turns_are_named_with_what_to_do(tmp_path: Path, follow_ups: tuple[str, ...]) -> None:
+    said = ["one", "two"][: 2 - len(follow_ups)]
+    rows = [{"question_id": n, "model_id": "a", "choices": [{"index": 0, "turns": said}]} for n in range(3)]
+    prompts = [read_prompt({"question_id": n, "turns": [f"Write {n}.", *follow_ups]}) for n in range(3)]
+    with pytest.raises(InputError) as caught:
+        match_recorded(files(tmp_path, *rows), prompts)
+    if follow_ups:
+        why = (
+            "3 answers of 1 turn to prompts of 2 user turns: give the prompts without the later user turns, or answers"
+        )
+    else:
+        why = "3 answers of 2 turns to prompts of 1 user turn: cut the answers' turns to those of the prompts, or give"
+    assert f"no answer for 3 of 3 prompts: {why}" in str(caught.value)

@@ -45,6 +45,19 @@ def test_models_do_not_leave_the_board_unsaid(arenaloop: Command, out: Path) -> 
     assert board(out) == {"a", "c"}
 
 
+def test_the_report_says_which_calls_were_about_models_that_left(arenaloop: Command, out: Path) -> None:
+    assert "that are not on the board" not in (out / "report.html").read_text()
+    others = ["--model", "a=sandbox:scholar", "--model", "c=sandbox:clerk"]
+    assert arenaloop("battle", *others, *WORLD, "--replace").code == 0
+    with Store(out / "arena.db", readonly=True) as store:
+        texts = {(p.id, r.text_hash) for p in store.prompts() for r in store.responses_of(p).values() if r.model != "b"}
+        rulings = [(p.id, one) for p in store.prompts() for one in store.rulings_of(p.id).values()]
+    beside = sum({(prompt, one.first_hash), (prompt, one.second_hash)} - texts != set() for prompt, one in rulings)
+    assert beside
+    told = f"{beside} of these calls were about answers of models that are not on the board (<bdi>b</bdi>)"
+    assert told in (out / "report.html").read_text()
+
+
 def test_one_model_joins_and_what_was_decided_is_not_asked_again(arenaloop: Command, out: Path) -> None:
     before = verdicts(out)
     assert arenaloop("battle", "--add", "--model", "c=sandbox:clerk", "--out", "out").code == 0

@@ -76,6 +76,19 @@ def test_a_run_can_be_read_before_it_is_through(arenaloop: Command, cut: Path, w
     assert watched.out.startswith("out: finished\n20 of 20 battles decided\n73 calls · $0.00\n")
 
 
+def test_a_count_that_is_older_than_the_board_is_left_out(arenaloop: Command, cut: Path) -> None:
+    writer = Store(cut / "arena.db")
+    try:
+        for done, told in ((0, "battles"), (8, "battles: 8 of 40 verdicts · 8 calls")):
+            doing = {"doing": "battles", "done": done, "total": 40, "note": f"verdicts · {done} calls"}
+            (cut / "progress.json").write_text(json.dumps(doing))
+            lines = [line.strip() for line in arenaloop("watch", "out", "--once").out.splitlines()]
+            assert "5 of 20 battles decided" in lines
+            assert told in lines
+    finally:
+        writer.close()
+
+
 def test_what_cannot_be_told_from_here_is_said(arenaloop: Command, cut: Path) -> None:
     (cut.parent / "prompts.jsonl").unlink()
     result = arenaloop("rank", "out")

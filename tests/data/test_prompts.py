@@ -226,3 +226,15 @@ def test_a_row_holds_its_prompt(turns, follow_ups, system):
         return
     again = read_prompt(json.loads(json.dumps(prompt_row(prompt))))
     assert (again.messages, again.follow_ups, again.id) == (prompt.messages, prompt.follow_ups, prompt.id)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"uid": "u", "model": "m", "messages": [user("Hi"), {"role": "assistant", "content": {"answer": "Hello"}}]},
+        {"question_id": 81, "model_id": "m", "choices": [{"index": 0, "turns": ["Hello"]}]},
+    ],
+)
+def test_a_model_s_answers_are_known_for_what_they_are(write, row):
+    with pytest.raises(InputError, match=r"these look like one model's answers \(--model NAME=file:FILE\)"):
+        read_prompts(write(row))

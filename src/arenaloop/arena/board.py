@@ -152,12 +152,8 @@ class Leaderboard:
                     "upper": row.upper,
                     "battles": row.battles,
                     "win_rate": row.win_rate,
-<<<<<<< HEAD
                     **({} if self.coefficients is None else {name: getattr(row, name) for name in _CONTROLLED}),
                     **({"weighted_win_rate": row.weighted_win_rate} if self._weighted else {}),
-=======
-                    **({} if self.coefficients is None else {name: getattr(row, name) for name in _CONTROLLED}),
->>>>>>> harda
                     **(
                         {}
                         if self.worth is None
@@ -200,11 +196,7 @@ class Leaderboard:
             LookupError, TypeError: it is none.
         """
         columns = ("rank", "model", "rating", "lower", "upper", "battles", "win_rate")
-<<<<<<< HEAD
         more = ("own_failures", "undecided", "worst", "best", "estimate", "weighted_win_rate", *_CONTROLLED)
-=======
-        more = ("own_failures", "undecided", "worst", "best", "estimate", *_CONTROLLED)
->>>>>>> harda
         rows = tuple(
             Row(*(row[name] for name in columns), **{name: row[name] for name in more if name in row})
             for row in document["leaderboard"]

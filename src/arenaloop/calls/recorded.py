@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from arenaloop.calls.answers import Contestant
@@ -12,6 +13,7 @@ from arenaloop.models.recorded_rows import LOOSE_FORMS, loose_keys, match_keys
 from arenaloop.normal_form import is_blank
 from arenaloop.ratings.cells import SHOWN, UNKNOWN_SHARE
 from arenaloop.store import Store, Turn, TurnRow, recorded_key
+from arenaloop.terminal import counted
 from arenaloop.types import Completion, Prompt, Response, Status, content_hash
 
 __all__ = [
@@ -97,14 +99,17 @@ def match_recorded(
     for c in recorded:
         assert isinstance(c.model, RecordedModel)
         keys = found.setdefault(c.name, PackedKeys(place))
+        unlike = Counter[tuple[int, int]]()  # turns of an answer, and of its prompt
         for answer in c.model.rows():
             for prompt_id in {i for key in answer.keys for i in ids_by_key.get(key, ())}:
                 if len(answer.texts) == turns[prompt_id]:
                     keys.add(prompt_id, recorded_key(prompt_id, answer.texts, answer.statuses))
+                else:
+                    unlike[len(answer.texts), turns[prompt_id]] += 1
         _refuse_doubts(c.model)
         missing = len(prompts) - len(keys)
         if missing and not allow_missing:
-            why = _why_missing(c.model, [prompt for prompt in prompts if prompt.id not in keys])
+            why = _why_missing(c.model, [prompt for prompt in prompts if prompt.id not in keys], unlike)
             raise InputError(
                 f"{c.model.path}: no answer for {missing} of {len(prompts)} prompts{why} "
                 f"({c.name}; --allow-missing, in a recipe allow_missing: true, goes on with the rest)"
@@ -132,9 +137,23 @@ def _failed(model: RecordedModel) -> str:
     return shown + (f" and {rest:,} others" if (rest := len(model.failures) - SHOWN) > 0 else "")
 
 
-def _why_missing(model: RecordedModel, prompts: Sequence[Prompt]) -> str:
-    """What a user may not see in the file: calls that failed, and prompts that are written in another way."""
-    reasons = []
+def _other_turns(unlike: Mapping[tuple[int, int], int]) -> str:
+    """That answers have more or fewer turns than their prompts, and what to do, in words."""
+    told = [
+        f"{counted(rows, 'answer')} of {counted(said, 'turn')} to prompts of {counted(asked, 'user turn')}"
+        for (said, asked), rows in sorted(unlike.items())
+    ]
+    more, fewer = (any(way * said > way * asked for said, asked in unlike) for way in (1, -1))
+    cut = "cut the answers' turns to those of the prompts, or give the prompts all of theirs" if more else ""
+    leave = "give the prompts without the later user turns, or answers to all of them" if fewer else ""
+    return f"{', '.join(told)}: {'; '.join(filter(None, (cut, leave)))}"
+
+
+def _why_missing(
+    model: RecordedModel, prompts: Sequence[Prompt], unlike: Mapping[tuple[int, int], int] | None = None
+) -> str:
+    """What a user may not see in the file: calls that failed, other turns, and prompts written in another way."""
+    reasons = [_other_turns(unlike)] if unlike else []
     if model.failed:
         rows = "1 row holds" if model.failed == 1 else f"{model.failed:,} rows hold"
         reasons.append(f"{rows} no answer but a failed call's mark: {_failed(model)}")

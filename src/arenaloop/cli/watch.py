@@ -81,10 +81,11 @@ def _view(directory: Path, *, going: bool, width: int) -> tuple[list[RenderableT
     from arenaloop.terminal import plain
 
     lines = [f"{directory}: {'going on' if going else _ended(directory)}"]
-    if going and (doing := _doing(directory)):
-        lines.append(doing)
     with Store(directory / ARENA, readonly=True) as store:
-        lines += _spent(store)
+        spent = _spent(store)
+        if going and (doing := _doing(directory, counts=not store.usage().calls)):
+            lines.append(doing)
+        lines += spent
     board: Leaderboard | None = None
     stages: list[dict[str, Any]] = []
     try:
@@ -120,8 +121,12 @@ def _ended(directory: Path) -> str:
     return told[0] if told else "finished"
 
 
-def _doing(directory: Path) -> str:
-    """What the process that works there says of its work."""
+def _doing(directory: Path, *, counts: bool) -> str:
+    """What the process that works there says of its work.
+
+    Args:
+        counts: whether to believe that nothing is done: what it says is a second old, and the arena file may know more.
+    """
     import json
 
     from arenaloop.cli.directory import PROGRESS
@@ -129,6 +134,8 @@ def _doing(directory: Path) -> str:
 
     try:
         told = json.loads(read_regular(directory / PROGRESS))
+        if not (told["done"] or counts):
+            return str(told["doing"])
         total = f"{int(told['done']):,} of {int(told['total']):,} " if told["total"] else ""
         return f"{told['doing']}: {total}{told['note']}"
     except (OSError, ValueError, LookupError, TypeError):

@@ -115,12 +115,18 @@ def iter_prompts(
         try:
             prompt = read_prompt(row)
         except ValueError as error:
-            raise row_error(path, line, str(error)) from None
+            raise row_error(path, line, f"{error}{_of_answers(row)}") from None
         if unknown is not None:
             unknown.update(dict.fromkeys(unknown_columns(row, _READ)))
         if beside is not None and row.get("turns") is not None and (texts := beside.of(prompt)):
             prompt = replace(prompt, tags={**prompt.tags, "reference": texts})
         yield line, prompt
+
+
+def _of_answers(row: Mapping[str, Any]) -> str:
+    """A clause for rows of FastChat's and Arena-Hard's ``model_answer``; empty for others."""
+    told = "; these look like one model's answers (--model NAME=file:FILE): their prompts are in a file of questions"
+    return told if any(shape <= row.keys() for shape in ({"choices", "model_id"}, {"messages", "model"})) else ""
 
 
 def read_prompt(row: Mapping[str, Any]) -> Prompt:

@@ -44,6 +44,7 @@ from arenaloop.report.tables import table
 from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
+from arenaloop.store.counts import verdicts_beside
 from arenaloop.table_files import is_pattern
 
 __all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
@@ -60,6 +61,7 @@ _ROWS = 200
 _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
+_NAMED = 8
 
 
 def write_report(
@@ -236,12 +238,22 @@ def _context(documents: Documents, store: Store, picks: Picks, scope: Scope) -> 
         "failures": (why := failures(store, scope)),
         "unread": unread_by_model(store, names, scope) if why and len(names) > 2 else None,
         "other_verdicts": scope.others,
+        "off_board": _off_board(documents, store, scope),
         "scores": scores(store, scope),
         "calls": cost,
         "picks": picks,
         "models": names,
         "settings": clip(documents.config_text, _CONFIG),
     }
+
+
+def _off_board(documents: Documents, store: Store, scope: Scope) -> tuple[int, str] | None:
+    """How many readings are about answers of models that are not on a battle's board, and their names."""
+    if documents.stages or not documents.rows:  # a recipe's stages have boards of their own
+        return None
+    count, others = verdicts_beside(store, scope.hashes, {str(row["model"]) for row in documents.rows})
+    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+    return (count, ", ".join(one_line(name, 60) for name in others[:_NAMED]) + more) if count else None
 
 
 def _notes(documents: Documents) -> list[str]:

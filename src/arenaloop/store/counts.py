@@ -32,6 +32,7 @@ __all__ = [
     "score_pairs",
     "unpriced_calls",
     "unread_example",
+    "verdicts_beside",
     "verdicts_of_others",
 ]
 
@@ -120,6 +121,26 @@ def verdicts_of_others(store: Store, hashes: Sequence[str]) -> int:
     """How many verdicts, earlier attempts included, other judges gave."""
     query = f"SELECT COUNT(*) FROM verdicts WHERE kind = 'pairwise' AND judge_hash NOT IN ({marks(hashes)})"  # noqa: S608
     return int(next(_query(store, query, hashes))[0])
+
+
+def verdicts_beside(store: Store, hashes: Sequence[str], models: Collection[str]) -> tuple[int, list[str]]:
+    """How many readings of these judges are about an answer that none of some models gave, and who gave such.
+
+    Args:
+        models: names; a best-of-n model's samples (``NAME#1``) are its own.
+    """
+    others = [name for name in store.answers_by_model() if not {name, name.rpartition("#")[0]} & {*models}]
+    if not others:
+        return 0, []
+    beside = f"SELECT prompt_id, text_hash FROM responses WHERE model IN ({marks(others)})"  # noqa: S608
+    own = f"SELECT prompt_id, text_hash FROM responses WHERE model NOT IN ({marks(others)})"  # noqa: S608
+    sides = " OR ".join(
+        f"((prompt_id, {side}_hash) IN (SELECT * FROM beside) AND (prompt_id, {side}_hash) NOT IN (SELECT * FROM own))"  # noqa: S608
+        for side in ("first", "second")
+    )
+    query = f"""WITH beside AS ({beside}), own AS ({own})
+        SELECT COUNT(*) FROM verdicts AS v WHERE {_of_judges(hashes)} AND ({sides})"""  # noqa: S608
+    return int(next(_query(store, query, [*others, *others, *hashes]))[0]), others
 
 
 # ---------------------------------------------------------------------- how judges did
