@@ -195,6 +195,10 @@ def test_where_nobody_can_answer_no_coins_are_written(arenaloop: Command, tmp_pa
         said(done),
     )
     assert "nothing is written" in said(done)
+    dry = arenaloop("annotate", "pairs.jsonl", "--pool", "synthetic", "--out", "dry.jsonl", "--dry-run")
+    assert dry.code == 0
+    told = r"and \d+ more: no label for any of the first \d+ pairs that would be asked about \(an answer has no worth"
+    assert re.search(told, said(dry))
     assert not (tmp_path / "out.jsonl").exists()
     assert not (tmp_path / "out.labels.jsonl").exists()
 
@@ -207,6 +211,8 @@ def test_an_annotator_without_a_label_has_no_noise_either(arenaloop: Command, tm
         "  - {name: mute, spec: 'labels:known.jsonl'}\n"
         "  - {name: fine, spec: 'builtin:longest'}\n"
     )
+    dry = arenaloop("annotate", "pairs.jsonl", "--pool", "pool.yaml", "--out", "out.jsonl", "--dry-run")
+    assert re.search(r"warning: mute: no label for any of the first \d+ pairs", said(dry))
     done = arenaloop("annotate", "pairs.jsonl", "--pool", "pool.yaml", "--out", "out.jsonl", "--json")
     assert done.code == 3
     told, labels = json.loads(done.out), rows(tmp_path / "out.labels.jsonl")

@@ -103,3 +103,15 @@ def test_a_prompt_is_shown_by_its_own_id(run: Path) -> None:
     assert several == f"7 is the own id of several prompts, name one by ours: {', '.join(sorted(ids[2:4]))}"
     assert "'8': no stage and no prompt's own id" in refused("show", run, "8")
     assert "no rows of a stage 'mt'" in refused("show", run, "mt:4")
+
+
+def test_alpaca_evals_annotations_and_outputs_have_it_too(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "annotated"
+    command("export", run, "--to", "alpaca-eval", "--baseline", "a", "--out", out)
+    for name in ("annotations.json", "model_outputs/a.json", "model_outputs/b.json"):
+        told = {row["instruction"]: row.get("question_id") for row in json.loads((out / name).read_text())}
+        assert told == {"two": "mt:3", "three": 7, "four": "7", "five": None}  # of one user turn each
+    assert "b " in command("winrate", out / "annotations.json", "--baseline", "a")
+    again = [f"{name}=file:{out}/model_outputs/{name}.json" for name in ("a", "b")]
+    asked = ("--prompts", out / "model_outputs/a.json", "--judge", "builtin:longest", "--out", tmp_path / "again")
+    command("battle", "--model", again[0], "--model", again[1], *asked)

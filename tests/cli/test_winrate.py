@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from arenaloop.arena.leaderboard import leaderboard
+from arenaloop.cli import app as whole
 from arenaloop.cli.winrate import winrate
 from arenaloop.data.formats import read_battles, read_leaderboard
 from arenaloop.errors import ConfigError, InputError
@@ -251,3 +252,21 @@ def test_rates_go_out_as_alpaca_evals_leaderboard(annotations: Path, tmp_path: P
         assert 0.15 < row["lc_standard_error"] / (row["lc_upper"] - row["lc_lower"]) < 0.45  # about a quarter
     board = read_leaderboard(out)
     assert {name: one.rating for name, one in board.items()} == {row["model"]: row["win_rate"] for row in rates}
+
+
+def test_two_runs_with_one_baseline_are_read_as_one(tmp_path: Path) -> None:
+    texts = {"base": "xxx", "one": "xxxx", "two": "xx"}
+    for name, text in texts.items():
+        answers = [{"instruction": f"q{n}", "output": text if n % 4 else "xxx" + "x" * n} for n in range(12)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(answers))
+    base = ["--model", f"base=file:{tmp_path}/base.json", "--prompts", f"{tmp_path}/base.json"]
+    for name in ("one", "two"):
+        model = ["--model", f"{name}=file:{tmp_path}/{name}.json", "--judge", "builtin:longest"]
+        done = CliRunner().invoke(whole, ["battle", *base, *model, "--out", f"{tmp_path}/run-{name}"])
+        assert done.exit_code == 0, done.output
+    runs = [f"{tmp_path}/run-{name}" for name in ("one", "two")]
+    found = json.loads(run(*runs, "--baseline", "base", "--difference", "one", "two", "--json", code=0))
+    assert [(row["model"], row["win_rate"]) for row in found["leaderboard"]] == [("one", 87.5), ("two", 12.5)]
+    assert (found["difference"]["win_rate"], found["difference"]["prompts"]) == (75.0, 12)
+    with pytest.raises(ConfigError, match="is no run directory"):
+        run(runs[0], f"{tmp_path}/base.json", "--baseline", "base")

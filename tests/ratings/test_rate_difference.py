@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,13 +70,13 @@ def test_hard_prompts_are_hard_for_both() -> None:
     assert second.lc_win_rate is not None
     assert found.win_rate == pytest.approx(first.win_rate - second.win_rate)
     assert found.lc_win_rate == pytest.approx(first.lc_win_rate - second.lc_win_rate)
-    for ends, one, two in (
-        ((found.lower, found.upper), (first.lower, first.upper), (second.lower, second.upper)),
-        ((found.lc_lower, found.lc_upper), (first.lc_lower, first.lc_upper), (second.lc_lower, second.lc_upper)),
-    ):
-        widths = [float(upper) - float(lower) for lower, upper in (ends, one, two)]  # type: ignore[arg-type]
-        assert widths[0] < 0.5 * np.hypot(*widths[1:])
-        assert ends[0] is not None
+    told: list[list[Any]] = [
+        [(one.lower, one.upper) for one in (found, first, second)],
+        [(one.lc_lower, one.lc_upper) for one in (found, first, second)],
+    ]
+    for ends, one, two in told:
+        width, first_width, second_width = (upper - lower for lower, upper in (ends, one, two))
+        assert width < 0.5 * math.hypot(first_width, second_width)
         assert ends[0] > 0
     assert rate_difference(some, "one", "two", control="length", samples=200) == found
 

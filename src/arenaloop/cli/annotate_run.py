@@ -30,6 +30,7 @@ from arenaloop.calls.budget import Budget, dollars, require_prices
 from arenaloop.calls.costs import HumanLabel, human_equivalent, human_line
 from arenaloop.calls.estimated import Estimate
 from arenaloop.calls.shards import Claim, Shard, claim, refuse_other
+from arenaloop.cli.annotate_trial import unable
 from arenaloop.cli.directory import open_to_write, refuse_foreign
 from arenaloop.cli.money import known_prices, settle_batches
 from arenaloop.cli.progress import Watch, say_notices
@@ -107,6 +108,8 @@ def execute(
         rest = expected.total("usd")
         paid = None if rest is None or before is None else before + rest
         say(messages, _beside_people(count, paid, human), fold=True)
+        if trial := unable(plan, [member.spec for member in settings.pool.members]):
+            say(messages, f"warning: {trial}", fold=True)
         if as_json:
             _print({"out": str(out), "labels": len(plan.pairs) * plan.votes, **saved, "estimate": expected.to_json()})
         return

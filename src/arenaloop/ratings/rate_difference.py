@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, relative_weights
+from arenaloop.ratings.arrays import BoolArray, FloatArray, IntArray, relative_weights, tally
 from arenaloop.ratings.bca import bca_interval
 from arenaloop.ratings.length_control import Refit, controlled_rate
 from arenaloop.ratings.paired_rates import clustered_difference
@@ -97,7 +97,7 @@ def rate_difference(
 def _paired(annotations: Annotations, codes: Sequence[int], usable: BoolArray) -> tuple[IntArray, list[IntArray]]:
     """The prompts on which both of two models have a usable row, and the rows of each there."""
     sides = [usable & (annotations.model == code) for code in codes]
-    both = np.intersect1d(*(np.unique(annotations.prompt[side]) for side in sides))
+    both = np.intersect1d(annotations.prompt[sides[0]], annotations.prompt[sides[1]])
     shared = np.isin(annotations.prompt, both)
     return both, [np.flatnonzero(side & shared) for side in sides]
 
@@ -113,8 +113,7 @@ def _by_prompt(
     told = _weights(annotations, rows)
     weight = np.ones(len(rows)) if told is None else told
     at = np.searchsorted(prompts, annotations.prompt[rows])
-    scored = np.bincount(at, weight * (preference[rows] - 1.0), minlength=len(prompts))
-    return scored, np.bincount(at, weight, minlength=len(prompts))
+    return tally(at, len(prompts), weight * (preference[rows] - 1.0)), tally(at, len(prompts), weight)
 
 
 def _controlled(
