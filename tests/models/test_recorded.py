@@ -333,3 +333,19 @@ def test_answers_come_from_tables_directories_and_patterns(tmp_path):
         assert [(one.texts, one.keys[:1]) for one in found] == [
             ((row["answer"],), match_keys(Prompt.of(row["question"]))[:1]) for row in rows
         ]
+
+
+def test_rows_of_one_line_are_told_by_their_number(tmp_path):
+    path = tmp_path / "a.json"
+    rows = [{"instruction": text, "output": answer} for text, answer in (("p", "1"), ("q", "2"), ("p", "3"))]
+    path.write_text(json.dumps(rows))
+    model = RecordedModel("m", path)
+    assert len(list(model.rows())) == 1
+    assert (model.place, model.doubts) == ("row", {"a prompt has two different answers": [1, 3]})
+
+
+def test_a_mapping_of_prompts_is_told_from_a_row(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({f"question {n} " + "long " * 20: "answer" for n in range(30)}))
+    with pytest.raises(InputError, match=r"columns found: 30 that look like prompts; wanted are rows .*PROMPT"):
+        list(RecordedModel("m", path).rows())

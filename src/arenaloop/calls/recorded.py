@@ -126,8 +126,8 @@ def _refuse_doubts(model: RecordedModel) -> None:
 
 def _doubts(model: RecordedModel) -> str:
     return "; ".join(
-        f"{what} ({len(lines):,}, first {'lines' if len(lines) > 1 else 'line'} {', '.join(map(str, lines[:2]))})"
-        for what, lines in model.doubts.items()
+        f"{what} ({len(at):,}, first {model.place}{'s' if len(at) > 1 else ''} {', '.join(map(str, at[:2]))})"
+        for what, at in model.doubts.items()
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from arenaloop.terminal import figure, say, table
 
 __all__ = ["execute"]
 
+_NAMED = 8  # annotators in one note
 _WIDE = 160  # columns where nobody's terminal sets them: no interval is cut
 
 
@@ -53,14 +55,16 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
     # a pool of their own has who is told; one flip rate of all is theirs together, or that of people at large
     everybody = len(known) == len(fit.annotators) or "flip_rate" not in untold(fit.pooled)
     written = "noise" not in fit.missing and (everybody if reward is None else bool(known))
+    vague = ({"all": untold(fit.pooled)} if len(unknown) > 1 else {}) | unknown
     unsure = [
-        f"{who}: {what.replace('_', ' ')} cannot be told from these labels: its interval is too wide"
-        for who, names in (({"all": untold(fit.pooled)} if len(unknown) > 1 else {}) | unknown).items()
-        for what in names
+        f"{_listed(who)}: {what.replace('_', ' ')} cannot be told from these labels: its interval is too wide"
+        for what, who in _turned(vague).items()
     ]
     if written and reward is not None:
-        unsure += [f"{who} is left out of the pool, for want of noise" for who in fit.annotators if who not in known]
-        unsure += [f"{who}: the pool leaves {what} out" for who in known for what in unknown[who]]
+        if noiseless := [who for who in fit.annotators if who not in known]:
+            unsure.append(f"left out of the pool, for want of noise: {_listed(noiseless)}")
+        left_out = _turned({who: unknown[who] for who in known})
+        unsure += [f"{_listed(who)}: the pool leaves {what} out" for what, who in left_out.items()]
     document = {
         "labels": sum(fit.labels.values()),
         "level": level,
@@ -111,6 +115,20 @@ def execute(file: str, out: Path, reward: str | None, *, level: float, as_json: 
         raise typer.Exit(3)
     how = "" if reward is not None else " --model SPEC"
     say(messages, f"{out}: a pool that is like them; arenaloop annotate FILE --pool {out}{how}", fold=True)
+
+
+def _turned(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Of what each has, who has each."""
+    who: dict[str, list[str]] = {}
+    for one, has in names.items():
+        for what in has:
+            who.setdefault(what, []).append(one)
+    return who
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} others" if more > 0 else "")
 
 
 def _table(fit: AnnotatorFit) -> Any:

@@ -82,7 +82,9 @@ class RecordedModel:
         duplicates: rows that the last full pass over `rows` left out, their prompt having been answered before, alike.
         failed: rows that it left out because they hold no answer: a failed call's mark, or null.
         failures: what those rows hold, with counts, and the line of the first.
-        doubts: rows that it left out because the file contradicts itself, by what is wrong; with the first lines.
+        doubts: rows that it left out because the file contradicts itself, by what is wrong: the line of each, or where
+            the whole file is one line its number among the rows.
+        place: what these numbers count, ``line`` or ``row``.
         cut: answers that it gave although they are not whole, by finish reason.
         read: rows that it read.
         odd: what it gave as answers, by its shape.
@@ -100,6 +102,7 @@ class RecordedModel:
         self.read = 0
         self.failures: Counter[str] = Counter()
         self.doubts: dict[str, list[int]] = {}
+        self.place = "line"
         self.cut: Counter[str] = Counter()
         self.odd = OddTexts()
         self.writers: Counter[str] = Counter()
@@ -126,16 +129,18 @@ class RecordedModel:
         seen: set[str] = set()
         duplicates = read = 0
         failures: Counter[str] = Counter()
-        doubts: dict[str, list[int]] = {}
+        doubts: dict[str, list[tuple[int, int]]] = {}
+        first = last = 0
         cut: Counter[str] = Counter()
         odd, writers = OddTexts(), Counter[str]()
         for line, row in self._read():
             read += 1
+            first, last = first or line, line
             if (failure := scan.failure(row)) is not None:
                 failures[failure] += 1
             elif row.doubt or (row.keys[0] in scan.contested and not samples):
                 what = row.doubt or "a prompt has two different answers"
-                doubts.setdefault(what, []).append(line)
+                doubts.setdefault(what, []).append((line, read))
             elif row.keys[0] in seen and not samples:
                 duplicates += 1
             else:
@@ -147,7 +152,10 @@ class RecordedModel:
                 writers.update(row.writer)
                 yield answer
         self.duplicates, self.failed, self.read = duplicates, failures.total(), read
-        self.failures, self.doubts, self.cut = failures, doubts, cut
+        one_line = first == last and read > 1
+        self.place = "row" if one_line else "line"
+        self.doubts = {what: [places[one_line] for places in all_of_it] for what, all_of_it in doubts.items()}
+        self.failures, self.cut = failures, cut
         self.odd, self.writers = odd, writers
 
     def _scan(self) -> _Scan:

@@ -67,6 +67,8 @@ def _id_key(source_id: object) -> str:
     return content_hash("source id", str(source_id), size=8)
 
 
+_A_NAME = 4
+"""Blanks beyond which a column's name is none."""
 _Answer = tuple[tuple[str, ...], list[str | None]]
 
 
@@ -80,8 +82,16 @@ def read_answer(row: Mapping[str, Any], form: Form) -> _Answer:
         return _from_conversation(row, form)
     if column is not None:
         return _from_columns(row, column, form)
-    columns = ", ".join(list(row)[:12]) or "none"
-    raise ValueError(f"no answer in the columns {', '.join(_ANSWERS)}, choices or messages (columns found: {columns})")
+    raise ValueError(
+        f"no answer in the columns {', '.join(_ANSWERS)}, choices or messages (columns found: {_listed(row)})"
+    )
+
+
+def _listed(row: Mapping[str, Any]) -> str:
+    """A row's columns, cut short; of a mapping of prompts to answers, what is wanted instead."""
+    if len(row) > 1 and any(name.count(" ") > _A_NAME for name in row):
+        return f'{len(row):,} that look like prompts; wanted are rows {{"instruction": PROMPT, "output": ANSWER}}'
+    return ", ".join(list(row)[:12]) or "none"
 
 
 def _asks(messages: Sequence[object]) -> bool:

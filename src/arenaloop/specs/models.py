@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from arenaloop.calls.answers import Contestant
-from arenaloop.config import ModelSettings, PriceSettings, TargetSettings, read_yaml, validate
+from arenaloop.config import JudgeSettings, ModelSettings, PriceSettings, TargetSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, nearest
 from arenaloop.models.best_of_n import BestOfN
 from arenaloop.models.server_url import PUBLIC_PARAMETERS
@@ -52,6 +52,9 @@ KINDS = (
     "FILE.yaml",
     "best_of_n:FILE.yaml",
 )
+_PREFIXES = frozenset(
+    ("openai", "http", "https", "hf", "ray-vllm", "file", "sandbox", "builtin", "labels", "reward", "synthetic")
+)
 _BEST = "best_of_n:"
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -69,6 +72,8 @@ def model_settings(text: str, name: str | None = None, kind: type[ModelSettings]
         raise ConfigError(f"SPEC {text!r}: expected {_BEST}FILE.yaml, the model's file with a best_of_n in it")
     if file.endswith((".yaml", ".yml")):
         settings = validate(kind, read_yaml(file), file)
+        if settings.spec and settings.spec.partition(":")[0] not in _PREFIXES:
+            raise ConfigError(f"{file}: {_unknown(settings)}")
         if text.startswith(_BEST) and settings.best_of_n is None:
             raise ConfigError(f"{file}: 'best_of_n' is missing, as in best_of_n: {{n: 16, reward: reward:DIR}}")
     else:
@@ -123,7 +128,18 @@ def model(settings: ModelSettings) -> Model | RecordedModel:
         return RecordedModel(settings.name or _file_stem(rest), rest, settings.reasoning_tags)
     if kind == "sandbox" and rest:
         return _sandbox_player(rest, settings)
-    raise ConfigError(f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}")
+    raise ConfigError(_unknown(settings))
+
+
+def _unknown(settings: ModelSettings) -> str:
+    """What is said of a SPEC of no kind: the kinds that there are, and what a path that exists is likely to be."""
+    path, meant = Path(settings.spec), ""
+    if path.is_file():
+        meant = "labels" if isinstance(settings, JudgeSettings) else "file"
+    elif path.is_dir():
+        meant = "hf" if (path / "config.json").exists() else ""
+    hint = f"; did you mean {meant}:{settings.spec}?" if meant else ""
+    return f"SPEC {settings.spec!r}: expected one of {', '.join(KINDS)}{hint}"
 
 
 def refuse_servers_settings(settings: ModelSettings, *obeyed: str) -> None:
