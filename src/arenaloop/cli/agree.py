@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arenaloop.data.formats.leaderboards import RateKind
 from arenaloop.errors import ConfigError, InputError
 from arenaloop.ratings.look_alikes import look_alikes
 from arenaloop.terminal import counted, plain
+
+if TYPE_CHECKING:
+    from arenaloop.data.formats.leaderboards import RateKind
 
 __all__ = ["agree"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
@@ -187,8 +187,6 @@ def rank(
     from arenaloop.data.judged_votes import games_of_run, rated_jointly, read_judged_votes
     from arenaloop.data.result_files import refuse_unrated
     from arenaloop.data.run_battles import is_run, read_run
-    from arenaloop.data.weighed_games import read_weighed_run, strong_labels
-    from arenaloop.data.weighted_rates import weighted_win_rates
     from arenaloop.ratings.style_features import is_style
     from arenaloop.terminal import say
 
@@ -277,6 +275,12 @@ def rank(
             )
         if of_run and rows_that is not None:
             refuse_where(file)
+        weighted: Mapping[str, float] = {}
+        if of_run:  # what reads settings is loaded for runs alone
+            from arenaloop.data.weighed_games import read_weighed_run, strong_labels
+            from arenaloop.data.weighted_rates import weighted_win_rates
+
+            weighted = weighted_win_rates(directory, policy) if rule is None else {}
         if of_run and styles is None:  # which knows more of its battles than their file says
             parted, carried = (by, None) if prompts is None else joined_by(directory, by, prompts)
             read = read_run if rule is None else read_weighed_run
@@ -300,7 +304,6 @@ def rank(
                 battles = replace(battles, notes=(*battles.notes, *unanswered(styles, battles, answers)))
         refuse_unmatched(parted, battles.tags, carried, file)
         games = games_of_run(directory) if of_run else None
-        weighted = weighted_win_rates(directory, policy) if of_run and rule is None else {}
     slices: Sequence[Slice] = ()
     if by is None:
         board = leaderboard(battles, games=games, **settings)

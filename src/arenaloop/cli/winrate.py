@@ -113,7 +113,6 @@ def winrate(
     from arenaloop.data.probabilities import by_share, gives_probabilities, of_files
     from arenaloop.data.result_files import not_through, refuse_unrated
     from arenaloop.data.run_battles import at_odds, is_run, read_failures, rows_with_lengths, run_slices
-    from arenaloop.data.weighed_games import WeighedGames, strong_labels
     from arenaloop.ratings.rate_difference import rate_difference
     from arenaloop.ratings.streamed_rates import streamed_win_rates
     from arenaloop.ratings.win_rate import win_rates
@@ -178,6 +177,8 @@ def winrate(
         policy = parse_own_failure(own_failure, file, in_run=in_run)
         refuse_rule(rule, file, in_run=in_run)
         if in_run:
+            from arenaloop.data.weighed_games import WeighedGames, strong_labels  # loads the settings
+
             if rows_that is not None:
                 refuse_where(file)
             failures = read_failures(there, policy)
