@@ -11,6 +11,7 @@ from typing import Any
 from arenaloop.audit.suspects import Suspect, suspects
 from arenaloop.audit.suspicion import REASONS
 from arenaloop.data.formats.where import Where
+from arenaloop.data.formats.whole_judgments import is_single_score
 from arenaloop.data.result_files import check_whole
 from arenaloop.errors import InputError
 from arenaloop.jsonl import read_rows, replacing
@@ -45,7 +46,8 @@ from arenaloop.report.texts import clip, one_line
 from arenaloop.report.training import is_training, render_training
 from arenaloop.store import Store
 from arenaloop.store.counts import verdicts_beside
-from arenaloop.table_files import is_pattern, table_files
+from arenaloop.table_files import is_pattern
+from arenaloop.tables import table_rows
 
 __all__ = ["MAX_BYTES", "is_battle_file", "render", "write_report"]
 
@@ -62,6 +64,7 @@ _MATRIX = 24
 """models of the pairwise table"""
 _CONFIG = 60_000
 _NAMED = 8
+_OF_BATTLES = frozenset({"model_a", "model_1", "generator_1", "games"})
 _OF_A_RUN = ("config.yaml", "arena.db", "battles.jsonl", "leaderboard.json", "summary.json", "earlier", "rejudged")
 
 
@@ -103,15 +106,16 @@ def write_report(directory: Path, out: Path | None = None, *, where: Where | Non
 
 
 def is_battle_file(path: Path) -> bool:
-    """Whether a path names battles alone: a file, a pattern of files, or a directory of tables that is no run's."""
+    """Whether a path names battles alone: a file, a pattern of files, or a directory of tables of them, no run's."""
     if not path.is_dir():
         return path.is_file() or (not path.exists() and is_pattern(path))
     if is_training(path) or any((path / name).exists() for name in _OF_A_RUN):
         return False
     try:
-        return any(True for _ in table_files(path))
+        _, row = next(iter(table_rows(path)), (0, {}))
     except InputError:
         return False
+    return bool(_OF_BATTLES & row.keys()) or is_single_score(row)
 
 
 def bare_stem(path: Path) -> str:
