@@ -138,9 +138,11 @@ class Chosen:
                 self._columns.update(dict.fromkeys(row))
             if self.where is None or self._counts(row):
                 self.kept += 1
-                for path in (_ANONYMOUS, _SAMPLED):
-                    if path.partition(".")[0] in row and _word(value_at(row, path)) == "false":
-                        self._left_out_elsewhere[path] += 1
+                # true in nearly all rows, and then seen without a walk along its path
+                if row.get(_ANONYMOUS, True) is not True and _word(row[_ANONYMOUS]) == "false":
+                    self._left_out_elsewhere[_ANONYMOUS] += 1
+                if (tag := row.get("dedup_tag")) is not None and not (type(tag) is dict and tag.get("sampled") is True):
+                    self._left_out_elsewhere[_SAMPLED] += _word(value_at(row, _SAMPLED)) == "false"
                 yield line, row
         self.refuse_none()
 
