@@ -12,9 +12,12 @@ from scripted_battles import Judging, contestant, make_plan
 
 from arenaloop.arena.battles import play
 from arenaloop.calls.booking import Booking
+from arenaloop.calls.budget import Budget
+from arenaloop.calls.gate import Gate, Ticket
+from arenaloop.calls.progress import Tally
 from arenaloop.errors import EndpointDownError, StorageError
 from arenaloop.judges.pairwise import PairwiseJudge
-from arenaloop.models.base import ADMISSION, Reserve
+from arenaloop.models.base import ADMISSION, Reserve, Spent
 from arenaloop.models.openai_api import OpenAIModel
 from arenaloop.store import Store
 from arenaloop.types import Prompt, Request
@@ -38,6 +41,33 @@ def test_what_was_given_back_does_not_count(tmp_path: Path, booked: int, given_b
         asyncio.run(play(store))
     with Store(tmp_path / "arena.db", readonly=True) as store:
         assert store.usage().calls_cut_off == store.usage().calls == booked - given_back
+
+
+@pytest.mark.parametrize(("likely", "usd"), [(1.0, 0.25), (None, None)])
+def test_a_request_that_failed_and_is_never_sent_again_has_cost_what_it_has(
+    tmp_path: Path, likely: float | None, usd: float | None
+) -> None:
+    """The run stops while the call waits for its next try: a refusal is free, and a reply that broke off known."""
+
+    async def play(store: Store) -> None:
+        gate = Gate(Tally(budget=Budget()), store)
+        for again in (False, True):
+            ticket = Ticket(gate)
+            await ticket.enter(lambda: Reserve(likely, 2.0))
+            ticket.over(Spent(0.25, 0.25))
+            if again:
+                await ticket.enter(lambda: Reserve(likely, 2.0), Spent(0.25, 0.25))
+                ticket.leave(2, None if likely is None else 0.75)
+            else:
+                ticket.lose()
+        await gate.booking.committed()
+        gate.booking.close()
+
+    with Store(tmp_path / "arena.db") as store:
+        asyncio.run(play(store))
+        sent = store.sent
+        assert (sent.calls, sent.open, sent.unknown) == (3, 1, int(usd is None))
+        assert sent.usd == pytest.approx(usd or 0.0)
 
 
 class Admitting:

@@ -98,7 +98,12 @@ def test_one_win_is_too_few_for_a_length_controlled_interval() -> None:
 
 def test_draws_are_no_certainty() -> None:
     """Resamples of draws alone are all alike, as are nearly all of those of draws and one win."""
-    cases = (([], False, True), ([2], False, True), ([2, 1], True, True), ([2, 1] * 5, True, False))
+    cases: tuple[tuple[list[int], bool, bool], ...] = (
+        ([], False, True),
+        ([2], False, True),
+        ([2, 1], True, True),
+        ([2, 1] * 5, True, False),
+    )
     for others, known, flagged in cases:
         preferences = [*others, *[1.5] * (40 - len(others))]
         row = win_rates(one_model(preferences, [*range(40)], [30] * 40), control="length", samples=99)[0]

@@ -41,6 +41,15 @@ class Booking:
         """Close booked calls whose record is on its way to the arena file."""
         self._sent.end(calls, reserve.likely)
 
+    def came_back(self, reserve: Reserve, more: float) -> Reserve:
+        """Of a booked call whose request failed, and may be sent again: it has cost so much more than was likely.
+
+        Returns:
+            What it is booked with from now on.
+        """
+        self._sent.usd += more
+        return reserve._replace(likely=(reserve.likely or 0.0) + more)
+
     def correct(self, calls: int) -> None:
         """Count requests that were sent and not booked one by one; with a negative number, booked ones that were not.
 

@@ -69,7 +69,10 @@ class Ticket:
         """End the request that has begun, if one has: it has come back, and is spent; it may be sent again."""
         if not self.entered:
             return
-        self._gate.leave(self._reserve, 1, lost.usd - self._paid.usd, lost.estimated - self._paid.estimated)
+        usd = lost.usd - self._paid.usd
+        self._gate.leave(self._reserve, 1, usd, lost.estimated - self._paid.estimated)
+        if self._booked and (likely := self._booked[-1].likely) is not None:  # if it is never sent again, that is all
+            self._booked[-1] = self._gate.booking.came_back(self._booked[-1], usd - likely)
         self._retried, self._paid, self.entered = self._retried + 1, lost, 0
 
     def unsent(self) -> None:
