@@ -334,9 +334,9 @@ def _print_outline(
         planned = wanted if left is None else [(name, "", n) for name, n in left.items()]
         calls = sum(n for _, _, n in planned)
         if wanted:
-            what, end = "" if left is None else "left, ", ":" if calls else ""
-            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once){end}"
-            say(console, f"  {told}", fold=True)
+            what = "" if left is None else "left, "
+            told = f"at most {counted(calls, 'judge call')} ({what}equal pairs of texts are asked once):"
+            say(console, f"  {told if calls else 'no judge call is left'}", fold=True)
         for name, prompts, n in planned:
             say(console, f"    {name:<12} {prompts}{n:>9,} judge calls", fold=True)
         members = () if jury is None else jury.members
