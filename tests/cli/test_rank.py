@@ -9,7 +9,7 @@ import pytest
 from rank_command import app, run
 from typer.testing import CliRunner
 
-from arenaloop.cli.rank import parse_anchor, parse_controls
+from arenaloop.cli.rate_options import parse_anchor, parse_controls
 from arenaloop.errors import ConfigError, InputError, MissingExtraError
 
 

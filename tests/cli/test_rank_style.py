@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rank_command import run
 
-from arenaloop.cli.rank import parse_controls, rank
+from arenaloop.cli.rank import rank
+from arenaloop.cli.rate_options import parse_controls
 from arenaloop.errors import ConfigError, InputError
 
 

@@ -98,7 +98,7 @@ def battle(
     from arenaloop.cli.battle_run import execute
     from arenaloop.cli.directory import ARENA
     from arenaloop.cli.money import batch_settings, priced
-    from arenaloop.cli.rank import parse_anchor
+    from arenaloop.cli.rate_options import parse_anchor
     from arenaloop.config import BattleSettings, JudgeSettings, validate
     from arenaloop.data.result_files import home_of
     from arenaloop.specs import model_settings

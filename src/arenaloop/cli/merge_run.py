@@ -33,7 +33,7 @@ from arenaloop.cli.battle_run import settle
 from arenaloop.cli.directory import ARENA, open_directory, open_to_write, write_settings
 from arenaloop.cli.joined import Joined, joined
 from arenaloop.cli.merge import arena_of, refuse_unmergeable
-from arenaloop.cli.rank import parse_anchor
+from arenaloop.cli.rate_options import parse_anchor
 from arenaloop.cli.written_report import written_report
 from arenaloop.config import BattleSettings, read_yaml, validate
 from arenaloop.errors import ConfigError, InputError, UserError

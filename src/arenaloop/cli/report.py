@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arenaloop.cli.rank import JudgeOption, WhereOption, refuse_where
+from arenaloop.cli.rate_options import JudgeOption, WhereOption, refuse_where
 from arenaloop.errors import ConfigError
 
 __all__ = ["report"]

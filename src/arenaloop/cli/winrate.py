@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arenaloop.cli.rank import (
+from arenaloop.cli.rate_options import (
     JudgeOption,
     LeastOption,
     OwnFailureOption,
