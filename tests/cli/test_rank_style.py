@@ -10,7 +10,6 @@ import pytest
 from rank_command import run
 
 from arenaloop.cli.rank import rank
-from arenaloop.cli.rate_options import parse_controls
 from arenaloop.errors import ConfigError, InputError
 
 
@@ -99,9 +98,7 @@ def styles(battles: Path) -> Path:
     return path
 
 
-def test_controls_that_do_not_go_together_are_refused(battles: Path) -> None:
-    with pytest.raises(ConfigError, match="length is a part of style"):
-        parse_controls(["style", "length"])
+def test_answers_without_style_are_refused(battles: Path) -> None:
     with pytest.raises(ConfigError, match="--answers goes with"):
         rank([battles], answers=battles)
 
