@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import pytest
 from arenaloop import errors
 from arenaloop.cli import app, battle, main  # type: ignore[attr-defined]  # noqa: F401 - the verb, see below
 from arenaloop.errors import ArenaloopError
+from arenaloop.train import processes
 
 VERBS = ["demo", "run", "battle", "rank", "winrate", "agree", "train", "report", "sandbox"]
 
@@ -116,6 +119,22 @@ def test_an_interrupt_is_130(arenaloop: Command, monkeypatch: pytest.MonkeyPatch
     result = arenaloop("rank", "x.jsonl")
     assert result.code == 130
     assert [line for line in result.lines if line] == ["arenaloop: interrupted; the same command resumes"]
+
+
+def test_a_process_that_its_launcher_ends_says_so(arenaloop: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of several processes dies, the launcher ends the others: nobody has pressed Ctrl-C."""
+
+    def stop(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("arenaloop.data.formats.read_battles", stop)
+    monkeypatch.setattr("arenaloop.cli.signals._got", [])
+    monkeypatch.setitem(sys.modules, "arenaloop.train.processes", processes)
+    for world, said in (("1", "interrupted"), ("2", "another process of this training is gone")):
+        monkeypatch.setenv("WORLD_SIZE", world)
+        result = arenaloop("rank", "x.jsonl")
+        assert result.code == 130
+        assert [said in line for line in result.lines if line] == [True]
 
 
 def test_a_reader_that_goes_away_is_no_failure() -> None:

@@ -30,7 +30,7 @@ from arenaloop.cli.sample import sample
 from arenaloop.cli.sandbox import sandbox_app
 from arenaloop.cli.self_instruct import self_instruct
 from arenaloop.cli.show import show
-from arenaloop.cli.signals import ending_like_interrupt
+from arenaloop.cli.signals import ending_like_interrupt, told_to_end
 from arenaloop.cli.testset import testset
 from arenaloop.cli.trace import trace
 from arenaloop.cli.train import train
@@ -152,7 +152,11 @@ def main() -> None:
             _complain(error.format_message(), f"{context.command_path}: " if context else "arenaloop: ")
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; the same command resumes")
+        together = sys.modules.get("arenaloop.train.processes")
+        ended = "interrupted"
+        if together is not None and together.wanted() > 1 and told_to_end():
+            ended = "ended by the launcher: another process of this training is gone, or all were told to end"
+        _complain(f"{ended}; the same command resumes")
         code = 130
     except SystemExit as stopped:  # typer's own end when the reader of our output has gone (`| head`): not our failure
         code = 0 if isinstance(stopped.__context__, BrokenPipeError) else stopped.code

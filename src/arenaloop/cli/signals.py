@@ -9,9 +9,15 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["ending_like_interrupt"]
+__all__ = ["ending_like_interrupt", "told_to_end"]
 
 _ENDING = ("SIGTERM", "SIGHUP")  # the second is not known everywhere
+_got: list[int] = []
+
+
+def told_to_end() -> bool:
+    """Whether a verb of this process has been ended by SIGTERM, as launchers do, and not by a person's Ctrl-C."""
+    return signal.SIGTERM in _got
 
 
 @contextlib.contextmanager
@@ -25,6 +31,7 @@ def ending_like_interrupt() -> Iterator[None]:
     terminals = [handle for handle in (1, 2) if os.isatty(handle)]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        _got.append(number)
         for handle in terminals:
             if not os.isatty(handle):  # it has hung up: who writes to it would fail, and not end in order
                 with contextlib.suppress(OSError):
