@@ -252,7 +252,12 @@ def test_a_command_that_completes_shards_has_their_anchor(arenaloop: Command, tm
 
 def pairs(path: Path) -> Path:
     rows = [
-        {"instruction": f"q {n % 9}", "output_1": "a" * (n + 1), "output_2": "b" * (20 - n), "preference": 1 + n % 2}
+        {
+            "instruction": f"reverse: {'abcdefghi'[n % 9]}ko",
+            "output_1": "a" * (n + 1),
+            "output_2": "b" * (20 - n),
+            "preference": 1 + n % 2,
+        }
         for n in range(14)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -273,14 +278,14 @@ def test_shards_of_an_audit(arenaloop: Command, tmp_path: Path) -> None:
 
 def test_shards_of_labels(arenaloop: Command, tmp_path: Path) -> None:
     label = ["annotate", pairs(tmp_path / "p.jsonl"), "--pool", "synthetic", "--preset", "p_eval"]
-    assert arenaloop(*label, "--out", "whole.jsonl").code in (0, 3)
+    assert arenaloop(*label, "--out", "whole.jsonl").code == 0
     for n in (1, 2):
-        assert arenaloop(*label, "--shard", f"{n}/2", "--out", f"s{n}.jsonl").code in (0, 3)
+        assert arenaloop(*label, "--shard", f"{n}/2", "--out", f"s{n}.jsonl").code == 0
     assert sum(len((tmp_path / f"s{n}.labels.jsonl").read_text().splitlines()) for n in (1, 2)) == 14
     merged = arenaloop("merge", "all.jsonl", "s1.jsonl", "s2.jsonl")
     assert merged.code == 0
     assert "arenaloop annotate without --shard, with --out all.jsonl" in " ".join(merged.out.split())
-    assert arenaloop(*label, "--out", "all.jsonl").code in (0, 3)
+    assert arenaloop(*label, "--out", "all.jsonl").code == 0
     for name in ("all.jsonl", "all.labels.jsonl"):
         assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("all", "whole")).read_bytes()
 
