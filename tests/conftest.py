@@ -51,6 +51,10 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: the workers share the rest, and none is left with a long test at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Files with slow tests first: the workers share the rest, and none is left with a long test at the end.
+
+    Of these, files with clusters before others, as they wait for processes more than they compute.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("cluster")}
+    waiting = {item.path for item in items if item.get_closest_marker("cluster")}
+    items.sort(key=lambda item: (item.path not in waiting, item.path not in slow))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from arenaloop.calls.engines.base import ENGINE, Call, Row
@@ -17,8 +19,8 @@ from arenaloop.calls.engines.ray_worker import Orders, Worker
 class _Actor:
     """As much of an actor's handle as a play uses."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, worker: Worker, delays: random.Random | None) -> None:
+        self.worker, self._delays = worker, delays
         self.heard: list[Orders] = []
         self.push = self
 
@@ -27,7 +29,12 @@ class _Actor:
 
     def remote(self, data: bytes) -> None:
         self.heard.append(pickle.loads(data))
-        asyncio.get_running_loop().create_task(self.worker.push(data))
+        asyncio.get_running_loop().create_task(self._bring(data))
+
+    async def _bring(self, data: bytes) -> None:
+        for _ in range(0 if self._delays is None else self._delays.randrange(40)):
+            await asyncio.sleep(0.001)
+        await self.worker.push(data)
 
 
 class Place:
@@ -35,18 +42,19 @@ class Place:
 
     Args:
         lives: workers that it may have, one after the other.
+        delays: by which orders overtake each other, as those of Ray's asynchronous actors may.
     """
 
-    def __init__(self, lives: int = 1_000) -> None:
-        self.lives = lives
+    def __init__(self, lives: int = 1_000, delays: random.Random | None = None) -> None:
+        self.lives, self.delays = lives, delays
         self.actor: Any = None
 
     def check(self) -> None: ...
 
     def begin(self, play: Play) -> None:
         self.play, self.lives = play, self.lives - 1
-        self.actor = _Actor(Worker())
-        play.hear(self, Up(self.actor, "here"))  # type: ignore[arg-type]
+        self.actor = _Actor(Worker(), self.delays)
+        play.hear(self, Up(self.actor, "here", count()))  # type: ignore[arg-type]
         self._hearing = asyncio.get_running_loop().create_task(self._hear(self.actor.worker))
 
     async def _hear(self, worker: Worker) -> None:

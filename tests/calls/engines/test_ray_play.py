@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_battles_and_counts_are_those_of_this_process(tmp_path: Path) -> None:
         assert there.usage().calls_cut_off == 0
         for store in (here, there):
             store.close()
+
+
+def test_orders_that_overtake_each_other_are_followed_in_order(tmp_path: Path) -> None:
+    """Else calls of a model that is not told of yet would be lost, and waited for without end."""
+    with running_till(moody) as till:
+        here, _ = fight(tmp_path / "here.db", till.url)
+        for seed in range(3):
+            with by_workers(Place(delays=random.Random(seed)), Place(delays=random.Random(-1 - seed))):
+                there, other = fight(tmp_path / f"{seed}.db", till.url)
+            assert battles(here, till.url) == battles(there, till.url)
+            assert other.in_flight == 0
+            there.close()
+        here.close()
 
 
 def test_limits_are_divided() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import pickle
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,6 +62,7 @@ class _Lane:
 
     Attributes:
         actor: None while there is no worker. `gone`: there will be none.
+        numbers: of the orders that it is sent.
         out: calls that it has, by number; `taken`: how many, by endpoint.
         shares: its parts of the models, by number; None where it has none.
         known: numbers of the models that its worker knows; `bears`: calls at once that they take now, by endpoint.
@@ -69,6 +70,7 @@ class _Lane:
 
     slot: Slot
     actor: Any = None
+    numbers: Iterator[int] = field(default_factory=itertools.count)
     node: str = ""
     gone: bool = False
     out: dict[int, _Out] = field(default_factory=dict)
@@ -150,8 +152,8 @@ class Play:
 
     def _hear(self, lane: _Lane, told: Told) -> None:
         match told:
-            case Up(actor, node):
-                lane.actor, lane.node = actor, node
+            case Up(actor, node, numbers):
+                lane.actor, lane.node, lane.numbers = actor, node, numbers
                 self._hand_out_waiting()
             case News():
                 self._read(lane, told)
@@ -229,7 +231,7 @@ class Play:
 
     def _push(self, lane: _Lane, orders: Orders) -> None:
         lane.orders = _orders()
-        data = pickle.dumps(orders, pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(orders._replace(at=next(lane.numbers)), pickle.HIGHEST_PROTOCOL)
         with suppress(Exception):  # its slot hears that the worker is lost, and says so
             lane.actor.push.options(num_returns=0).remote(data)
 

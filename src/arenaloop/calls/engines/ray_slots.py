@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, NamedTuple
 
 from arenaloop.calls.engines.ray_cluster import Versions
@@ -27,10 +28,11 @@ _SILENCE = 60.0  # seconds without a sign of life after which a worker is given 
 
 
 class Up(NamedTuple):
-    """A worker is there, on this node."""
+    """A worker is there, on this node, and its orders get these numbers, of all plays together."""
 
     actor: Any
     node: str
+    numbers: Iterator[int]
 
 
 class Lost(NamedTuple):
@@ -137,7 +139,7 @@ class Slot:
         if (refused := _refused(self.at, *told)) is not None:
             raise refused
         self._heard = time.monotonic()
-        self._tell(self, Up(actor, told[0][1]))
+        self._tell(self, Up(actor, told[0][1], count()))
         return actor
 
     def _hear(self, actor: Any) -> Iterator[News]:

@@ -38,6 +38,7 @@ class Orders(NamedTuple):
         go, halt: calls that may, or may not, be sent again.
         drop: calls that nobody waits for any more.
         forget: whether all models are to be closed: a play has ended.
+        at: which orders these are, counted from 0 over the worker's life.
     """
 
     models: dict[int, OpenAIModel]
@@ -46,6 +47,7 @@ class Orders(NamedTuple):
     halt: list[int]
     drop: list[int]
     forget: bool = False
+    at: int = 0
 
 
 class Failure(NamedTuple):
@@ -88,6 +90,8 @@ class Worker:
         self._told: dict[int, int] = {}
         self._news = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
+        self._early: dict[int, Orders] = {}
+        self._next = 0
 
     async def hello(self) -> tuple[Versions, str]:
         """Versions here, and the name of this machine."""
@@ -98,12 +102,22 @@ class Worker:
         return [name for name in variables if not os.environ.get(name)]
 
     async def push(self, data: bytes) -> None:
-        """Take orders, pickled."""
+        """Take orders, pickled, which an actor may be given in another order than they were sent in."""
         orders: Orders = pickle.loads(data)  # noqa: S301 (of our own driver)
+        self._early[orders.at] = orders
+        while (due := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            await self._follow(due)
+
+    async def _follow(self, orders: Orders) -> None:
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         self._models |= orders.models
         for number, model, request, samples in orders.calls:
+            if model not in self._models:  # nobody hears of an error here, and everybody would wait for ever
+                self._rows.append((number, Failure("bug", f"model {model} is not known to this worker")))
+                self._news.set()
+                continue
             admission = _Far(self, number)
             call = Call(self._models[model], request, samples, admission, admission.notice)
             self._calls[number], self._numbers[call] = call, number
