@@ -203,13 +203,12 @@ def main() -> None:
     parser.add_argument("--ties", type=float, default=0.25)
     parser.add_argument("--only", type=int, nargs=2, metavar=("MODELS", "SPAN"), help="one arena only")
     parser.add_argument("--curves", action="store_true")
-    parser.add_argument("--battles", type=int, default=16_000, help="up to which the curves go")
     args = parser.parse_args()
     arenas = [(10, 400, (300, 1000, 3000)), (10, 1000, (300, 1000, 3000)), (30, 400, (1000, 3000, 10000))]
     arenas.append((30, 1000, (1000, 3000, 10000)))
     if args.curves:
         print("| models, Elo | goal | design | battles | saving |")
-        curves(30, 400, args.battles, args.repetitions[1], args.prompt_effect, args.ties)
+        curves(30, 400, 16000, args.repetitions[1], args.prompt_effect, args.ties)
         return
     print("| models, Elo | battles | design | RMSE | gain as printed | gain in truth | coverage ratings | pairs |")
     for models, span, budgets in arenas:

@@ -91,7 +91,7 @@ class Sizes:
 
 SIZES = {
     False: Sizes(9000, 1000, 500, 24, 64, ("data.prompts=sandbox:prompts?n=2000&split=train", "sft.max_steps=60")),
-    True: Sizes(100, 16, 8, 2, 8, SMALL),
+    True: Sizes(150, 24, 8, 4, 8, SMALL),
 }
 """The experiments' sizes, and those with which one is over in seconds; their figures mean nothing."""
 
