@@ -237,3 +237,11 @@ def test_a_cell_that_says_turned_is_seen_in_a_column_of_any_name(tmp_path: Path,
     path = saved(tmp_path, name, [row, row | {"flavour": "Swapped "}])
     with pytest.raises(InputError, match="column flavour: in 1 of 2 rows it says that the sides are turned"):
         read_battles(path)
+
+
+def test_tags_of_prompts_slice_a_file_read_by_columns(tmp_path: Path) -> None:
+    row = {"model_a": "a", "model_b": "b", "winner": "model_a"}
+    rows = [row | {"prompt_id": f"p{n}"} for n in range(4)]
+    (tmp_path / "battles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    battles = read_battles(tmp_path / "battles.jsonl", by={"p0": "math", "p1": "math", "p2": "law"})
+    assert battles.tags is not None

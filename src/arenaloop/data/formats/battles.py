@@ -277,8 +277,8 @@ def _frame(
         return None  # the texts are counted row by row
     types: dict[str, Any] = dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(numbers, pl.Float64)
     ids = [name for name in _identity(found) if name not in types]
-    others = (judgments.voter_column(found), by, *looked)
-    beside = [name for name in dict.fromkeys(others) if isinstance(name, str) and name not in types]
+    others = [name for name in (judgments.voter_column(found), by, *looked) if isinstance(name, str)]
+    beside = [name for name in dict.fromkeys(others) if name not in types]
     types |= dict.fromkeys([*ids, *unread, *beside], pl.String)
     if judgments.is_own(found) and "prompt_id" in found and "question_id" not in (by, *looked):
         types.pop("question_id")  # which names the same prompt in its own file's way
